@@ -1,0 +1,4 @@
+package virtio
+
+// Queue is a split virtqueue (spec 2.7).
+type Queue struct{}
