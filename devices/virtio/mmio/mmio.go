@@ -32,6 +32,7 @@ type Transport struct {
 	sizes   []uint16
 	kicks   []*os.File
 	irq     *os.File
+	one     [8]byte // the number 1, as eventfds are written
 
 	// What the device's own goroutines touch is atomic, since they must never
 	// wait for mu: reset holds it while it waits for them.
@@ -53,6 +54,7 @@ func New(dev virtio.Device, mem virtio.Memory) (*Transport, error) {
 		offered: dev.Features() | virtio.FeatureVersion1 | virtio.FeatureEventIdx,
 		sizes:   dev.QueueSizes(),
 	}
+	binary.NativeEndian.PutUint64(t.one[:], 1)
 	t.regs.queues = make([]queueRegisters, len(t.sizes))
 	var err error
 	if t.irq, err = newEventfd("irq"); err != nil {
@@ -142,7 +144,7 @@ func (t *Transport) Close() error {
 // kick notifies a queue's worker, for kicks that arrive as an exit.
 func (t *Transport) kick(queue uint32) {
 	if queue < uint32(len(t.kicks)) {
-		signal(t.kicks[queue])
+		t.signal(t.kicks[queue])
 	}
 }
 
@@ -150,7 +152,7 @@ func (t *Transport) kick(queue uint32) {
 func (t *Transport) interrupt(cause uint32) {
 	// First the cause: the driver reads it as soon as the line rises.
 	t.interrupts.Or(cause)
-	signal(t.irq)
+	t.signal(t.irq)
 }
 
 // fail puts the device into the state that only a reset ends, and tells the
@@ -163,7 +165,6 @@ func (t *Transport) fail(err error) {
 
 // signal adds one to an eventfd. It fails only when the file is closed, and then
 // nobody listens.
-func signal(f *os.File) {
-	one := [8]byte{1}
-	_, _ = f.Write(one[:])
+func (t *Transport) signal(f *os.File) {
+	_, _ = f.Write(t.one[:])
 }
