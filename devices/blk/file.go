@@ -1,0 +1,98 @@
+package blk
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// File is a raw disk image: a Backend whose I/O goes straight between the file
+// and guest memory.
+type File struct {
+	file *os.File
+	size int64
+}
+
+// OpenFile opens the raw disk image (or block device) at path and locks it until
+// Close: any number may read it, or one may write it. Locks bind those who take
+// them (flock(2)), which all of mvm does.
+func OpenFile(path string, readOnly bool) (*File, error) {
+	flag, lock := os.O_RDWR, unix.LOCK_EX
+	if readOnly {
+		flag, lock = os.O_RDONLY, unix.LOCK_SH
+	}
+	// Non-blocking, or a FIFO would hold us up before it can be refused.
+	f, err := os.OpenFile(path, flag|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, openError(path, readOnly, err)
+	}
+	size, err := check(f, lock)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("disk %s: %w", path, err), f.Close())
+	}
+	return &File{file: f, size: size}, nil
+}
+
+// openError says what to do about the errors that have a way out.
+func openError(path string, readOnly bool, err error) error {
+	switch {
+	case errors.Is(err, unix.EISDIR):
+		return fmt.Errorf("disk %s: is a directory, not a disk image", path)
+	case errors.Is(err, fs.ErrPermission) && !readOnly:
+		return fmt.Errorf("disk %s: no permission to write it: open it read-only or change its mode", path)
+	}
+	return fmt.Errorf("disk %s: %w", path, errors.Unwrap(err))
+}
+
+// check returns the size of a file that can be a disk, and locks it.
+func check(f *os.File, lock int) (int64, error) {
+	info, err := f.Stat()
+	if err != nil {
+		return 0, err
+	}
+	switch mode := info.Mode(); {
+	case mode.IsDir():
+		return 0, errors.New("is a directory, not a disk image")
+	case !mode.IsRegular() && mode.Type() != fs.ModeDevice:
+		return 0, errors.New("is neither a file nor a block device")
+	}
+	if err := unix.Flock(int(f.Fd()), lock|unix.LOCK_NB); err != nil {
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			return 0, errors.New("is in use by another microVM: a disk has one writer or only readers")
+		}
+		return 0, fmt.Errorf("lock: %w", err)
+	}
+	// The end of a block device is found by seeking only.
+	size, err := f.Seek(0, io.SeekEnd)
+	if err != nil {
+		return 0, fmt.Errorf("find its size: %w", err)
+	}
+	if size == 0 || size%SectorSize != 0 {
+		return 0, fmt.Errorf("has %d bytes, which is not one or more whole sectors of %d", size, SectorSize)
+	}
+	return size, nil
+}
+
+// Size implements Backend.
+func (f *File) Size() int64 { return f.size }
+
+// ReadAt implements Backend.
+func (f *File) ReadAt(p []byte, off int64) (int, error) { return f.file.ReadAt(p, off) }
+
+// WriteAt implements Backend.
+func (f *File) WriteAt(p []byte, off int64) (int, error) { return f.file.WriteAt(p, off) }
+
+// Sync implements Backend: data, and what of the metadata is needed to find it.
+func (f *File) Sync() error {
+	if err := unix.Fdatasync(int(f.file.Fd())); err != nil {
+		return fmt.Errorf("sync disk %s: %w", f.file.Name(), err)
+	}
+	return nil
+}
+
+// Close closes the file and so gives up its lock. The device must be stopped.
+func (f *File) Close() error { return f.file.Close() }

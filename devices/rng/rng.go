@@ -1,0 +1,68 @@
+// Package rng is the virtio entropy device (spec 5.4): it fills the driver's
+// buffers with random bytes.
+package rng
+
+import (
+	"io"
+
+	"github.com/mvm-project/mvm/devices/virtio"
+)
+
+const (
+	deviceType = 4
+	// queueSize is small: a driver has one request out at a time.
+	queueSize = 8
+	// maxRequest bounds the work of one request; the rest of a larger buffer
+	// stays empty, which the device may do (spec 5.4.6.2).
+	maxRequest = 64 << 10
+)
+
+// Device is the entropy device.
+type Device struct {
+	src     io.Reader
+	workers virtio.Workers
+}
+
+// New returns a device that takes its bytes from src, such as
+// crypto/rand.Reader. src is read by one goroutine; where it fails the driver
+// gets fewer bytes.
+func New(src io.Reader) *Device { return &Device{src: src} }
+
+// Type implements virtio.Device.
+func (*Device) Type() uint32 { return deviceType }
+
+// Features implements virtio.Device: there are none.
+func (*Device) Features() uint64 { return 0 }
+
+// QueueSizes implements virtio.Device.
+func (*Device) QueueSizes() []uint16 { return []uint16{queueSize} }
+
+// ReadConfig implements virtio.Device: there is no configuration.
+func (*Device) ReadConfig(uint32, []byte) {}
+
+// Start implements virtio.Device.
+func (d *Device) Start(_ uint64, queues []*virtio.Queue) error {
+	q := queues[0]
+	d.workers.Go(q, func() { q.Serve(d.fill) })
+	return nil
+}
+
+// Stop implements virtio.Device.
+func (d *Device) Stop() error {
+	d.workers.Stop()
+	return nil
+}
+
+// fill fills c and returns how many bytes it wrote.
+func (d *Device) fill(c *virtio.Chain) uint32 {
+	c.Writable.Truncate(maxRequest)
+	var written uint32
+	for _, b := range c.Writable {
+		n, err := io.ReadFull(d.src, b)
+		written += uint32(n)
+		if err != nil {
+			break
+		}
+	}
+	return written
+}

@@ -1,0 +1,109 @@
+package rng_test
+
+import (
+	"bytes"
+	"crypto/rand"
+	"errors"
+	"io"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/mvm-project/mvm/devices/rng"
+	"github.com/mvm-project/mvm/devices/virtio"
+	"github.com/mvm-project/mvm/devices/virtio/virtiotest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// counter counts up, so that each byte shows its place in the stream.
+type counter byte
+
+func (c *counter) Read(p []byte) (int, error) {
+	for i := range p {
+		p[i] = byte(*c)
+		*c++
+	}
+	return len(p), nil
+}
+
+// both runs f with and without event indices.
+func both(t *testing.T, f func(t *testing.T, features uint64)) {
+	t.Run("event indices", func(t *testing.T) { f(t, virtio.FeatureEventIdx) })
+	t.Run("flags", func(t *testing.T) { f(t, 0) })
+}
+
+func TestFillsBuffersInOrder(t *testing.T) {
+	both(t, func(t *testing.T, features uint64) {
+		d := virtiotest.New(t, rng.New(new(counter)))
+		d.Start(features)
+		a, b := d.Room(3), d.Room(5)
+		if n := d.Queue(0).Do(a, b); n != 8 {
+			t.Fatalf("%d bytes written, want 8", n)
+		}
+		got := append(bytes.Clone(d.Bytes(a)), d.Bytes(b)...)
+		if want := []byte{0, 1, 2, 3, 4, 5, 6, 7}; !bytes.Equal(got, want) {
+			t.Errorf("got %v, want %v", got, want)
+		}
+	})
+}
+
+func TestRequestIsBounded(t *testing.T) {
+	d := virtiotest.New(t, rng.New(new(counter)))
+	d.Start(0)
+	room := d.Room(1 << 20)
+	n := d.Queue(0).Do(room)
+	if n != 64<<10 {
+		t.Errorf("%d bytes written, want 64 KiB", n)
+	}
+	if rest := d.Bytes(room)[n:]; !bytes.Equal(rest, make([]byte, len(rest))) {
+		t.Error("bytes after the ones reported as written are changed")
+	}
+}
+
+func TestReadableBufferIsLeftAlone(t *testing.T) {
+	d := virtiotest.New(t, rng.New(new(counter)))
+	d.Start(0)
+	in, out := d.Put([]byte("abc")), d.Room(2)
+	if n := d.Queue(0).Do(in, out); n != 2 {
+		t.Errorf("%d bytes written, want 2", n)
+	}
+	if got := string(d.Bytes(in)); got != "abc" {
+		t.Errorf("the readable buffer holds %q", got)
+	}
+}
+
+func TestSourceFails(t *testing.T) {
+	src := io.MultiReader(bytes.NewReader([]byte{1, 2, 3}), failing{})
+	d := virtiotest.New(t, rng.New(src))
+	d.Start(0)
+	if n := d.Queue(0).Do(d.Room(8)); n != 3 {
+		t.Errorf("%d bytes written, want the 3 there were", n)
+	}
+	if n := d.Queue(0).Do(d.Room(8)); n != 0 {
+		t.Errorf("%d bytes written by a failing source", n)
+	}
+}
+
+type failing struct{}
+
+func (failing) Read([]byte) (int, error) { return 0, errors.New("no entropy") }
+
+func TestRestart(t *testing.T) {
+	d := virtiotest.New(t, rng.New(rand.Reader))
+	for range 20 {
+		d.Start(virtio.FeatureEventIdx)
+		if n := d.Queue(0).Do(d.Room(16)); n != 16 {
+			t.Fatalf("%d bytes written, want 16", n)
+		}
+	}
+}
+
+func TestRequestAllocatesNothing(t *testing.T) {
+	d := virtiotest.New(t, rng.New(rand.Reader))
+	d.Start(virtio.FeatureEventIdx)
+	q, room := d.Queue(0), d.Room(64)
+	if n := testing.AllocsPerRun(100, func() { q.Do(room) }); n != 0 {
+		t.Errorf("%v allocations per request", n)
+	}
+}
