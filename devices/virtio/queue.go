@@ -119,6 +119,7 @@ func NewQueue(cfg QueueConfig) (*Queue, error) {
 	if err := cfg.Kick.SetReadDeadline(time.Time{}); err != nil {
 		return nil, fmt.Errorf("kick eventfd: %w", err)
 	}
+	q.publish(usedNoNotify) // until Wait asks
 	return q, nil
 }
 

@@ -1,0 +1,386 @@
+package mmio_test
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/mvm-project/mvm/devices/virtio"
+	"github.com/mvm-project/mvm/devices/virtio/mmio"
+	"github.com/mvm-project/mvm/devices/virtio/virtiotest"
+)
+
+const allFeatures = virtio.FeatureVersion1 | virtio.FeatureEventIdx | 1<<3 | 1<<7
+
+func TestIdentity(t *testing.T) {
+	d := virtiotest.New(t, &probe{tb: t})
+	for _, test := range []struct {
+		name string
+		reg  uint64
+		want uint32
+	}{
+		{"MagicValue", virtiotest.RegMagicValue, 0x74726976},
+		{"Version", virtiotest.RegVersion, 2},
+		{"DeviceID", virtiotest.RegDeviceID, 42},
+		{"Status", virtiotest.RegStatus, 0},
+		{"InterruptStatus", virtiotest.RegInterruptStatus, 0},
+		{"ConfigGeneration", virtiotest.RegConfigGeneration, 0},
+		{"SHMLenLow", 0xb0, 0xffffffff},
+		{"SHMLenHigh", 0xb4, 0xffffffff},
+		{"a write-only one", virtiotest.RegQueueNotify, 0},
+		{"none", 0xf8, 0},
+	} {
+		if got := d.Get(test.reg); got != test.want {
+			t.Errorf("%s is %#x, want %#x", test.name, got, test.want)
+		}
+	}
+	if got := d.Offered(); got != allFeatures {
+		t.Errorf("offered features %#x, want %#x", got, uint64(allFeatures))
+	}
+	d.Set(virtiotest.RegDeviceFeaturesSel, 2)
+	if got := d.Get(virtiotest.RegDeviceFeatures); got != 0 {
+		t.Errorf("features 64 and up are %#x", got)
+	}
+	for i, want := range []uint32{16, 4, 0} {
+		d.Set(virtiotest.RegQueueSel, uint32(i))
+		if got := d.Get(virtiotest.RegQueueNumMax); got != want {
+			t.Errorf("queue %d has up to %d entries, want %d", i, got, want)
+		}
+	}
+}
+
+func TestWidths(t *testing.T) {
+	d := virtiotest.New(t, &probe{tb: t})
+	for _, off := range []uint64{0, 1, 2, 4, virtiotest.RegStatus} {
+		for _, n := range []int{0, 1, 2, 3, 4, 5, 8} {
+			p := bytes.Repeat([]byte{0xee}, n)
+			d.Transport.Read(off, p)
+			if (n != 4 || off%4 != 0) && !bytes.Equal(p, make([]byte, n)) {
+				t.Errorf("%d bytes at %#x read %x, want zeros", n, off, p)
+			}
+			if n != 4 {
+				d.Transport.Write(virtiotest.RegStatus, bytes.Repeat([]byte{1}, n))
+				d.Transport.Write(virtiotest.RegStatus+2, []byte{1, 0, 0, 0})
+			}
+		}
+	}
+	if got := d.Get(virtiotest.RegStatus); got != 0 {
+		t.Errorf("status %#x after writes of a wrong width", got)
+	}
+	p := []byte{1, 2, 3, 4}
+	d.Transport.Read(mmio.Size, p)
+	d.Transport.Write(mmio.Size+virtiotest.RegStatus, []byte{1, 0, 0, 0})
+	if !bytes.Equal(p, make([]byte, 4)) {
+		t.Errorf("past the page: %x", p)
+	}
+}
+
+func TestConfig(t *testing.T) {
+	d := virtiotest.New(t, &probe{tb: t})
+	for _, test := range []struct {
+		off  uint64
+		want []byte
+	}{
+		{0, []byte{1}},
+		{1, []byte{2, 3}},
+		{4, []byte{5, 6, 7, 8}},
+		{0, []byte{1, 2, 3, 4, 5, 6, 7, 8}},
+		{6, []byte{7, 8, 0, 0}},
+		{8, []byte{0, 0}},
+		{0xefc, []byte{0, 0, 0, 0, 0, 0, 0, 0}},
+	} {
+		if got := d.Config(test.off, len(test.want)); !bytes.Equal(got, test.want) {
+			t.Errorf("%d bytes at %d: %v, want %v", len(test.want), test.off, got, test.want)
+		}
+	}
+}
+
+// TestStatus walks through the status register. Each step is a write and what is
+// read back.
+func TestStatus(t *testing.T) {
+	const a, ad, adf, adfo = 1, 3, 11, 15
+	type step struct{ write, read uint32 }
+	for _, test := range []struct {
+		name  string
+		steps []step
+		runs  bool
+	}{
+		{"in order", []step{{a, a}, {ad, ad}, {adf, adf}, {adfo, adfo}}, true},
+		{"reset", []step{{a, a}, {ad, ad}, {adf, adf}, {adfo, adfo}, {0, 0}}, false},
+		{"reset half-way", []step{{a, a}, {ad, ad}, {0, 0}, {ad, 0}}, false},
+		{"no acknowledge", []step{{2, 0}, {ad, 0}}, false},
+		{"two at once", []step{{a, a}, {adf, a}, {adfo, a}}, false},
+		{"without features", []step{{a, a}, {ad, ad}, {7, ad}}, false},
+		{"back", []step{{a, a}, {ad, ad}, {a, ad}}, false},
+		{"again", []step{{a, a}, {ad, ad}, {adf, adf}, {adfo, adfo}, {adfo, adfo}, {adf, adfo}}, true},
+		{"unknown bits", []step{{a, a}, {ad | 32, a}, {1 << 20, a}}, false},
+		{"failed", []step{{a, a}, {ad | 128, a | 128}, {ad, a | 128}, {0, 0}, {a, a}}, false},
+		{"needs reset is ours", []step{{a | 64, a}, {64, 0}, {a, a}}, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			p := &probe{tb: t}
+			d := virtiotest.New(t, p)
+			d.Set(virtiotest.RegStatus, 0)
+			for i, s := range test.steps {
+				d.Set(virtiotest.RegStatus, s.write)
+				if d.Get(virtiotest.RegStatus) == ad {
+					agree(d)
+				}
+				if got := d.Get(virtiotest.RegStatus); got != s.read {
+					t.Fatalf("step %d: status %#x, want %#x", i, got, s.read)
+				}
+			}
+			if p.running != test.runs {
+				t.Errorf("device running: %v", p.running)
+			}
+		})
+	}
+}
+
+// agree accepts VIRTIO_F_VERSION_1.
+func agree(d *virtiotest.Driver) {
+	d.Set(virtiotest.RegDriverFeaturesSel, 1)
+	d.Set(virtiotest.RegDriverFeatures, 1)
+}
+
+func TestFeatures(t *testing.T) {
+	for _, test := range []struct {
+		name     string
+		features uint64
+		agreed   bool
+	}{
+		{"all", allFeatures, true},
+		{"least", virtio.FeatureVersion1, true},
+		{"none", 0, false},
+		{"legacy", 1 << 3, false},
+		{"one not offered", virtio.FeatureVersion1 | 1<<4, false},
+		{"indirect descriptors", virtio.FeatureVersion1 | 1<<28, false},
+		{"the last", virtio.FeatureVersion1 | 1<<63, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			p := &probe{tb: t}
+			d := virtiotest.New(t, p)
+			if got := d.Negotiate(test.features); got != test.agreed {
+				t.Fatalf("agreed: %v", got)
+			}
+			// Too late to change them.
+			d.Set(virtiotest.RegDriverFeaturesSel, 0)
+			d.Set(virtiotest.RegDriverFeatures, 0)
+			d.Go()
+			if p.running != test.agreed || p.features != test.features && test.agreed {
+				t.Errorf("device running: %v with features %#x", p.running, p.features)
+			}
+		})
+	}
+}
+
+// TestQueueRegisters: they count between FEATURES_OK and DRIVER_OK, and not while
+// the queue is ready.
+func TestQueueRegisters(t *testing.T) {
+	p := &probe{tb: t}
+	d := virtiotest.New(t, p)
+	ready := func(when string, want uint32) {
+		t.Helper()
+		if got := d.Get(virtiotest.RegQueueReady); got != want {
+			t.Errorf("%s: QueueReady is %d, want %d", when, got, want)
+		}
+	}
+	d.Set(virtiotest.RegQueueReady, 1)
+	ready("after reset", 0)
+	d.Negotiate(virtio.FeatureVersion1)
+	d.Set(virtiotest.RegQueueReady, 2)
+	ready("2 written", 0)
+	d.Lay(0, 8)
+	ready("laid", 1)
+	d.Set(virtiotest.RegQueueNum, 3)             // ignored, as is
+	d.Set(virtiotest.RegQueueDescLow, 0xfffffff) // that
+	d.Set(virtiotest.RegQueueSel, 2)             // there is none
+	ready("no such queue", 0)
+	d.Set(virtiotest.RegQueueReady, 1)
+	ready("no such queue", 0)
+	d.Go()
+	d.Set(virtiotest.RegQueueSel, 0)
+	d.Set(virtiotest.RegQueueReady, 0)
+	ready("running", 1)
+	if err := d.Transport.Err(); err != nil || p.queues[0].Size() != 8 {
+		t.Errorf("queue 0 of size %d (%v), want 8", p.queues[0].Size(), err)
+	}
+	if p.queues[1] != nil {
+		t.Error("queue 1, which was not enabled, is there")
+	}
+	d.Set(virtiotest.RegStatus, 0)
+	ready("after reset", 0)
+}
+
+// TestBadStart: what the driver laid wrong, or the device refuses, ends in
+// DEVICE_NEEDS_RESET with an interrupt.
+func TestBadStart(t *testing.T) {
+	for _, test := range []struct {
+		name, want string
+		refuse     error
+		spoil      func(d *virtiotest.Driver)
+	}{
+		{"refused", "refused", errRefused, func(*virtiotest.Driver) {}},
+		{"size over the largest", "queue 1: size 32 is over 4", nil, func(d *virtiotest.Driver) { lay(d, 32, virtiotest.Base) }},
+		{"size of 17 bits", "queue 1: size 65540 is over 4", nil, func(d *virtiotest.Driver) { lay(d, 1<<16+4, virtiotest.Base) }},
+		{"no power of two", "queue 1: queue size 3", nil, func(d *virtiotest.Driver) { lay(d, 3, virtiotest.Base) }},
+		{"no size", "queue 1: queue size 0", nil, func(d *virtiotest.Driver) { lay(d, 0, virtiotest.Base) }},
+		{"not RAM", "queue 1: descriptor table", nil, func(d *virtiotest.Driver) { lay(d, 4, 0xfee00000) }},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			p := &probe{tb: t, refuse: test.refuse}
+			d := virtiotest.New(t, p)
+			d.Negotiate(virtio.FeatureVersion1)
+			d.Lay(0, 0)
+			test.spoil(d)
+			d.Go()
+			if err := d.WaitReset(); err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("error %v, want %q", err, test.want)
+			}
+			if got := d.Get(virtiotest.RegStatus); got != 15|virtiotest.NeedsReset {
+				t.Errorf("status %#x", got)
+			}
+			if p.running {
+				t.Error("the device runs")
+			}
+			p.refuse = nil
+			d.Start(0)
+			d.Queue(0).Do(d.Put([]byte("x")))
+		})
+	}
+}
+
+// lay lays queue 1, all areas at gpa.
+func lay(d *virtiotest.Driver, size uint32, gpa uint64) {
+	d.Set(virtiotest.RegQueueSel, 1)
+	d.Set(virtiotest.RegQueueNum, size)
+	for _, reg := range []uint64{virtiotest.RegQueueDescLow, virtiotest.RegQueueDriverLow, virtiotest.RegQueueDeviceLow} {
+		d.Set(reg, uint32(gpa))
+		d.Set(reg+4, uint32(gpa>>32))
+	}
+	d.Set(virtiotest.RegQueueReady, 1)
+}
+
+// TestNotifyByExit kicks through the register.
+func TestNotifyByExit(t *testing.T) {
+	d := virtiotest.New(t, &probe{tb: t})
+	d.Start(virtio.FeatureEventIdx)
+	for i := range 2 {
+		d.Queue(i).Add(d.Put([]byte("x")))
+		d.Set(virtiotest.RegQueueNotify, uint32(i))
+		d.Queue(i).Wait()
+	}
+	d.Set(virtiotest.RegQueueNotify, 2) // there is none
+	d.Set(virtiotest.RegQueueNotify, 0xffffffff)
+}
+
+// TestInterruptStatus: a bit stays until it is acknowledged, and no other goes.
+func TestInterruptStatus(t *testing.T) {
+	tr, err := mmio.New(&probe{tb: t, refuse: errRefused}, virtiotest.NewRAM(0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tr.Close() //nolint:errcheck // TestClose looks at it
+	for _, s := range []byte{1, 3} {
+		tr.Write(virtiotest.RegStatus, []byte{s, 0, 0, 0})
+	}
+	tr.Write(virtiotest.RegDriverFeaturesSel, []byte{1, 0, 0, 0})
+	tr.Write(virtiotest.RegDriverFeatures, []byte{1, 0, 0, 0})
+	for _, s := range []byte{11, 15} { // Start fails: a configuration interrupt
+		tr.Write(virtiotest.RegStatus, []byte{s, 0, 0, 0})
+	}
+	for _, step := range []struct{ ack, want byte }{{0, 2}, {1, 2}, {2, 0}} {
+		tr.Write(virtiotest.RegInterruptACK, []byte{step.ack, 0, 0, 0})
+		var p [4]byte
+		tr.Read(virtiotest.RegInterruptStatus, p[:])
+		if p[0] != step.want {
+			t.Errorf("after acknowledging %d: %d, want %d", step.ack, p[0], step.want)
+		}
+	}
+	if err := tr.Err(); !errors.Is(err, errRefused) {
+		t.Errorf("Err is %v", err)
+	}
+	tr.Write(virtiotest.RegStatus, make([]byte, 4))
+	if err := tr.Err(); err != nil {
+		t.Errorf("after reset Err is %v", err)
+	}
+}
+
+func TestRestart(t *testing.T) {
+	p := &probe{tb: t}
+	d := virtiotest.New(t, p)
+	for range 50 {
+		d.Start(virtio.FeatureEventIdx)
+		d.Queue(0).Do(d.Put([]byte("x")))
+		d.Queue(1).Do(d.Put([]byte("x")))
+	}
+	d.Close()
+	if p.starts != 50 || p.stops != 50 {
+		t.Errorf("%d starts, %d stops", p.starts, p.stops)
+	}
+}
+
+// TestClose: nothing is left, and late accesses do no harm.
+func TestClose(t *testing.T) {
+	before := openFiles(t)
+	p := &probe{tb: t}
+	d := virtiotest.New(t, p)
+	d.Start(0)
+	if got := openFiles(t) - before; got < 3 {
+		t.Errorf("%d files more are open, want 3 eventfds", got)
+	}
+	d.Close()
+	d.Close()
+	if p.running {
+		t.Error("the device runs")
+	}
+	if after := openFiles(t); after > before+2 { // the poller keeps two of its own
+		t.Errorf("%d files open, %d before", after, before)
+	}
+	d.Get(virtiotest.RegStatus)
+	d.Negotiate(virtio.FeatureVersion1)
+	d.Go()
+	if p.starts != 1 {
+		t.Error("a closed transport starts its device")
+	}
+}
+
+func openFiles(t *testing.T) int {
+	t.Helper()
+	names, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(names)
+}
+
+// TestManyVCPUs has several vCPUs use the registers at once, resets among them,
+// while the device works.
+func TestManyVCPUs(t *testing.T) {
+	d := virtiotest.New(t, &probe{tb: t})
+	d.Start(virtio.FeatureEventIdx)
+	for range 8 {
+		d.Queue(0).Add(d.Put([]byte("x")))
+	}
+	var wg sync.WaitGroup
+	for cpu := range 4 {
+		wg.Go(func() {
+			for i := range 300 {
+				reg := uint64(cpu*300+i) * 4 % 0x100
+				d.Get(reg)
+				d.Set(reg, uint32(i)%16)
+				d.Set(virtiotest.RegQueueNotify, uint32(i)%2)
+				for _, s := range []uint32{0, 1, 3, 11, 15} {
+					d.Set(virtiotest.RegStatus, s)
+					agree(d)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	d.Start(virtio.FeatureEventIdx)
+	d.Queue(0).Do(d.Put([]byte("x")))
+}
