@@ -1,0 +1,147 @@
+package kvm
+
+import (
+	"fmt"
+	"os"
+
+	gokvm "github.com/bobuhiro11/gokvm/kvm"
+	"golang.org/x/sys/unix"
+)
+
+// VM is a VM's file descriptor.
+type VM struct {
+	f       *os.File
+	runSize int // of a vCPU's run pages
+}
+
+// Close drops the VM. The kernel frees it when its vCPUs are closed too.
+func (v *VM) Close() error { return v.f.Close() }
+
+// SetTSSAddr names three pages of guest-physical space, below 4 GiB and used by
+// nothing else, that VMX needs for real mode; elsewhere it does nothing.
+func (v *VM) SetTSSAddr(gpa uint32) error {
+	if _, err := call(v.f, gokvm.IIO(nrSetTSSAddr), uintptr(gpa)); err != nil {
+		return fmt.Errorf("KVM_SET_TSS_ADDR %#x: %w", gpa, err)
+	}
+	return nil
+}
+
+// SetIdentityMapAddr names one more such page. It must come before any vCPU.
+func (v *VM) SetIdentityMapAddr(gpa uint64) error {
+	if err := callPtr(v.f, gokvm.IIOW(nrSetIdentityMapAddr, 8), &gpa); err != nil {
+		return fmt.Errorf("KVM_SET_IDENTITY_MAP_ADDR %#x: %w", gpa, err)
+	}
+	return nil
+}
+
+// CreateIRQChip puts the PICs, the I/O APIC and each vCPU's local APIC into the
+// kernel. It must come before any vCPU.
+func (v *VM) CreateIRQChip() error {
+	if _, err := call(v.f, gokvm.IIO(nrCreateIRQChip), 0); err != nil {
+		return fmt.Errorf("KVM_CREATE_IRQCHIP: %w", err)
+	}
+	return nil
+}
+
+// SetMemory makes ram the guest's memory at gpa. ram is a page-aligned mapping
+// that outlives the VM.
+func (v *VM) SetMemory(slot uint32, gpa uint64, ram []byte) error {
+	r := gokvm.UserspaceMemoryRegion{
+		Slot:          slot,
+		GuestPhysAddr: gpa,
+		MemorySize:    uint64(len(ram)),
+		UserspaceAddr: address(ram),
+	}
+	if err := callPtr(v.f, gokvm.IIOW(nrSetUserMemoryRegion, sizeOf[gokvm.UserspaceMemoryRegion]()), &r); err != nil {
+		return fmt.Errorf("KVM_SET_USER_MEMORY_REGION of %d bytes at %#x: %w", len(ram), gpa, err)
+	}
+	return nil
+}
+
+// irqLevel is struct kvm_irq_level.
+type irqLevel struct{ gsi, level uint32 }
+
+// IRQLine sets the level of an interrupt line.
+func (v *VM) IRQLine(gsi uint32, level bool) error {
+	l := irqLevel{gsi: gsi}
+	if level {
+		l.level = 1
+	}
+	if err := callPtr(v.f, gokvm.IIOW(nrIRQLine, sizeOf[irqLevel]()), &l); err != nil {
+		return fmt.Errorf("KVM_IRQ_LINE %d: %w", gsi, err)
+	}
+	return nil
+}
+
+// irqfd is struct kvm_irqfd.
+type irqfd struct {
+	fd, gsi, flags, resampleFD uint32
+	_                          [16]byte
+}
+
+// IRQFD raises an edge on an interrupt line whenever e is written. It ends when e
+// or the VM is closed.
+func (v *VM) IRQFD(gsi uint32, e *os.File) error {
+	a := irqfd{gsi: gsi}
+	err := withFD(e, func(fd uintptr) error {
+		a.fd = uint32(fd)
+		return callPtr(v.f, gokvm.IIOW(nrIRQFD, sizeOf[irqfd]()), &a)
+	})
+	if err != nil {
+		return fmt.Errorf("KVM_IRQFD for interrupt %d: %w", gsi, err)
+	}
+	return nil
+}
+
+// ioeventfd is struct kvm_ioeventfd.
+type ioeventfd struct {
+	datamatch, addr uint64
+	length          uint32
+	fd              int32
+	flags           uint32
+	_               [36]byte
+}
+
+const ioeventfdDatamatch = 1 // KVM_IOEVENTFD_FLAG_DATAMATCH
+
+// IOEventFD makes a guest's write of the value match, length bytes long, to the
+// address gpa a write to e, without an exit.
+func (v *VM) IOEventFD(gpa uint64, length uint32, match uint64, e *os.File) error {
+	a := ioeventfd{datamatch: match, addr: gpa, length: length, flags: ioeventfdDatamatch}
+	err := withFD(e, func(fd uintptr) error {
+		a.fd = int32(fd)
+		return callPtr(v.f, gokvm.IIOW(nrIOEventFD, sizeOf[ioeventfd]()), &a)
+	})
+	if err != nil {
+		return fmt.Errorf("KVM_IOEVENTFD at %#x: %w", gpa, err)
+	}
+	return nil
+}
+
+// withFD lends f's descriptor without taking f from the netpoller, as Fd would.
+func withFD(f *os.File, use func(fd uintptr) error) error {
+	rc, err := f.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var inner error
+	if err := rc.Control(func(fd uintptr) { inner = use(fd) }); err != nil {
+		return err
+	}
+	return inner
+}
+
+// CreateVCPU makes vCPU number id, which is also its APIC ID.
+func (v *VM) CreateVCPU(id int) (*VCPU, error) {
+	fd, err := call(v.f, gokvm.IIO(nrCreateVCPU), uintptr(id))
+	if err != nil {
+		return nil, fmt.Errorf("KVM_CREATE_VCPU %d: %w", id, err)
+	}
+	f := os.NewFile(fd, "kvm-vcpu")
+	pages, err := unix.Mmap(int(fd), 0, v.runSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	if err != nil {
+		f.Close()
+		return nil, fmt.Errorf("map the run pages of vCPU %d: %w", id, err)
+	}
+	return &VCPU{f: f, pages: pages, run: runPage(pages)}, nil
+}
