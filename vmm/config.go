@@ -1,6 +1,16 @@
 // Package vmm runs one microVM on KVM: it puts memory, vCPUs, devices and a
-// kernel together and carries them from boot to power-off.
+// kernel together and carries them from boot to the guest's end.
 package vmm
+
+import (
+	"errors"
+	"fmt"
+	"os"
+)
+
+// GuestCID is the guest's vsock address. A VM has a network of its own, so one
+// number serves all.
+const GuestCID = 3
 
 // Config describes a microVM.
 type Config struct {
@@ -8,6 +18,8 @@ type Config struct {
 	Kernel, Initrd string
 	// Args are further words of the kernel's command line.
 	Args []string `json:",omitempty"`
+	// Verbose lets the kernel print all its messages on the serial console.
+	Verbose bool `json:",omitempty"`
 	// VCPUs is how many vCPUs there are, at least 1.
 	VCPUs int
 	// Memory is the guest's RAM in bytes, a multiple of the page size.
@@ -24,4 +36,17 @@ type Config struct {
 type Disk struct {
 	Path     string
 	ReadOnly bool `json:",omitempty"`
+}
+
+func (c Config) validate() error {
+	page := int64(os.Getpagesize())
+	switch {
+	case c.Kernel == "":
+		return errors.New("vmm: no kernel given")
+	case c.VCPUs < 1:
+		return fmt.Errorf("vmm: %d vCPUs: at least 1 is needed", c.VCPUs)
+	case c.Memory <= 0 || c.Memory%page != 0:
+		return fmt.Errorf("vmm: %d bytes of memory: not a positive multiple of %d", c.Memory, page)
+	}
+	return nil
 }
