@@ -13,7 +13,8 @@
 //	  | -- Started{PID} --------------------> |   or Exit{Error}: nothing ran
 //	  | <------------- Signal{Signo} -------- |   any number of times
 //	  | -- Exit{Code | Signal} -------------> |   after stdout and stderr ended
-//	  | powers off                            |
+//	  | <------------- closes --------------- |   when they have been written
+//	  | resets the machine                    |
 //
 // A frame is a 4-byte little-endian length, at most MaxFrame, and that many
 // bytes of JSON: an object with one field, named for the message. Half-close of
@@ -75,8 +76,8 @@ type Container struct {
 	Process  Process
 	// Tmpfs are tmpfs mounts: path -> mount options as in tmpfs(5) ("size=64m").
 	Tmpfs map[string]string `json:",omitempty"`
-	// CPUs bounds CPU time in millionths of a CPU's time; 0: no bound.
-	CPUs int64 `json:",omitempty"`
+	// CPUMicros bounds CPU time: millionths of one CPU's time; 0: no bound.
+	CPUMicros int64 `json:",omitempty"`
 }
 
 // Root says which disks make the container's root.
@@ -87,6 +88,8 @@ type Root struct {
 	// Layer is the block device of the writable ext4 layer ("/dev/vdb"); empty:
 	// the writable layer is a tmpfs.
 	Layer string `json:",omitempty"`
+	// Discard says that Layer is thrown away afterwards and need not be clean.
+	Discard bool `json:",omitempty"`
 	// ReadOnly mounts the root read-only (and leaves Layer unused).
 	ReadOnly bool `json:",omitempty"`
 }
