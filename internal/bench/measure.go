@@ -1,0 +1,182 @@
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+)
+
+type options struct {
+	rounds, memory int
+	qemu, bin      string
+	kernel, initrd string
+}
+
+// Names of the figures that others are compared with.
+const (
+	qemuExit   = "QEMU microvm: exec to exit"
+	qemuMemory = "QEMU microvm: own memory (PSS without guest RAM)"
+)
+
+// args are the words of the kernel's command line that both VMMs' guests get.
+// guestinit without a vsock device says so on the console and resets.
+const qemuArgs = "reboot=k panic=-1 keep_bootcon earlycon=uart8250,io,0x3f8 8250.nr_uarts=0 no_timer_check tsc=reliable quiet loglevel=3"
+
+// measure takes o.rounds rounds of every figure, in turns.
+func measure(o options) (*report, error) {
+	root, err := os.MkdirTemp("", "mvm-bench")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(root)
+	if err := os.Setenv("MVM_ROOT", root); err != nil {
+		return nil, err
+	}
+	if err := o.prepare(root); err != nil {
+		return nil, err
+	}
+	r := &report{}
+	for range o.rounds {
+		for _, f := range []func(*report) error{o.qemuBoot, o.vmmBoot, o.mvmTrue, o.mvmEcho, o.mvmMemory} {
+			if err := f(r); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return r, nil
+}
+
+// prepare runs mvm once, which writes the kernel, the initramfs and the image to
+// root, and finds the first two there.
+func (o *options) prepare(root string) error {
+	if out, err := o.mvm("true").CombinedOutput(); err != nil {
+		return fmt.Errorf("mvm run u-root true: %w: %s", err, out)
+	}
+	for pattern, to := range map[string]*string{"kernel/*/vmlinux": &o.kernel, "initramfs/*.cpio": &o.initrd} {
+		m, err := filepath.Glob(filepath.Join(root, pattern))
+		if err != nil || len(m) != 1 {
+			return fmt.Errorf("%s in %s: %d files (%w)", pattern, root, len(m), err)
+		}
+		*to = m[0]
+	}
+	return nil
+}
+
+func (o *options) mvm(args ...string) *exec.Cmd {
+	base := []string{"run", "--rm", "--memory", fmt.Sprintf("%dm", o.memory), "u-root"}
+	return exec.Command(filepath.Join(o.bin, "mvm"), append(base, args...)...)
+}
+
+// run runs cmd, and returns when its first byte of output came and when it
+// ended, counted from its start. onFirst, if any, is called at the first byte.
+func run(cmd *exec.Cmd, onFirst func(pid int)) (first, end time.Duration, err error) {
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return 0, 0, err
+	}
+	cmd.Stderr = os.Stderr
+	start := time.Now()
+	if err := cmd.Start(); err != nil {
+		return 0, 0, err
+	}
+	br := bufio.NewReader(out)
+	if _, err := br.Peek(1); err == nil {
+		first = time.Since(start)
+		if onFirst != nil {
+			onFirst(cmd.Process.Pid)
+		}
+	}
+	_, _ = io.Copy(io.Discard, br)
+	err = cmd.Wait()
+	return first, time.Since(start), err
+}
+
+// qemuBoot boots the guest to guestinit and its reset.
+func (o *options) qemuBoot(r *report) error {
+	cmd := exec.Command(o.qemu, "-M", "microvm,acpi=off,pit=off,pic=off,rtc=off", "-accel", "kvm", "-cpu", "host",
+		"-m", strconv.Itoa(o.memory), "-smp", "1", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
+		"-serial", "stdio", "-kernel", o.kernel, "-initrd", o.initrd, "-append", qemuArgs)
+	first, end, err := run(cmd, func(pid int) {
+		if kib, err := ownMemory(pid, o.memory); err == nil {
+			r.add(qemuMemory, "KiB", kib)
+		}
+	})
+	if err != nil {
+		return fmt.Errorf("qemu: %w", err)
+	}
+	r.time("QEMU microvm: exec to PID 1", first)
+	r.time(qemuExit, end)
+	return nil
+}
+
+// vmmBoot does the same with package vmm in a process of its own.
+func (o *options) vmmBoot(r *report) error {
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	cmd := exec.Command(self, "vm", o.kernel, o.initrd, strconv.Itoa(o.memory))
+	var marks marks
+	out := &strings.Builder{}
+	cmd.Stdout, cmd.Stderr = out, os.Stderr
+	start := time.Now()
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("vmm: %w", err)
+	}
+	end := time.Since(start)
+	if err := json.Unmarshal([]byte(out.String()), &marks); err != nil {
+		return err
+	}
+	r.time("vmm: start to first guest instruction", marks.Run)
+	r.time("vmm: start to PID 1", marks.PID1)
+	r.time("vmm: start to exit", marks.Exit)
+	r.time("vmm: process exec to exit", end)
+	return nil
+}
+
+// mvmTrue is the whole command on a cached image.
+func (o *options) mvmTrue(r *report) error {
+	_, end, err := run(o.mvm("true"), nil)
+	r.time("mvm run u-root true: exec to exit", end)
+	return err
+}
+
+// mvmEcho is the time to the container's first byte, and from its end (echo ends
+// with its only write) to the command's exit.
+func (o *options) mvmEcho(r *report) error {
+	first, end, err := run(o.mvm("echo", "x"), nil)
+	r.time("mvm run u-root echo: exec to the container's first byte", first)
+	r.time("mvm run u-root echo: first byte to exit", end-first)
+	return err
+}
+
+// mvmMemory is the memory of mvm-vmm while a container runs.
+func (o *options) mvmMemory(r *report) error {
+	cmd := o.mvm("sh", "-c", "echo x; cat")
+	cmd.Args = append(cmd.Args[:2:2], append([]string{"-i"}, cmd.Args[2:]...)...)
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		return err
+	}
+	var sampled error
+	_, _, err = run(cmd, func(pid int) {
+		vmm, err := child(pid)
+		if err == nil {
+			var kib float64
+			if kib, err = ownMemory(vmm, o.memory); err == nil {
+				r.add("mvm-vmm: own memory (PSS without guest RAM)", "KiB", kib)
+			}
+		}
+		sampled = err
+		stdin.Close()
+	})
+	return errors.Join(err, sampled)
+}
