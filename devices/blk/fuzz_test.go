@@ -55,7 +55,7 @@ func check(t *testing.T, b *disk, readable []byte, readOnly bool, status byte) {
 
 // pieces makes a chain of at most 120 buffers, and says which are writable.
 func pieces(d *virtiotest.Driver, readable []byte, writable, cut int) (chain, room []virtiotest.Buffer) {
-	cut = max(cut, len(readable)/60, writable/60+1)
+	cut = max(cut, len(readable)/60+1, writable/60+1)
 	for at := 0; at < len(readable); at += cut {
 		chain = append(chain, d.Put(readable[at:min(at+cut, len(readable))]))
 	}
