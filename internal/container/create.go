@@ -1,0 +1,146 @@
+package container
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/mvm-project/mvm/guestinit/proto"
+	"github.com/mvm-project/mvm/internal/control"
+	"github.com/mvm-project/mvm/vmm"
+)
+
+// Options describes a container to be made.
+type Options struct {
+	// Name is unique among the containers; empty: none.
+	Name string
+	// Image is the image as the user named it; RootDisk and RootFS are its root
+	// disk and the file system in it.
+	Image, RootDisk, RootFS string
+	// Remove removes the container when its process has ended.
+	Remove bool
+	// ReadOnly gives it no writable layer.
+	ReadOnly bool
+	// Hostname is the container's; empty: its ID.
+	Hostname string
+	// Tmpfs are tmpfs mounts: path -> options.
+	Tmpfs   map[string]string
+	Process proto.Process
+	// Kernel and Initrd are files with absolute paths.
+	Kernel, Initrd string
+	// CPUs is the CPU time it may use; its microVM has as many vCPUs, rounded up.
+	CPUs CPUs
+	// Memory is the microVM's, in bytes.
+	Memory int64
+	// Console shows the guest's console on stderr.
+	Console bool
+	// Timeout ends the process when it has run so long; 0: never.
+	Timeout time.Duration
+}
+
+// idBytes is the length of an ID: 48 bits, of which one million containers have
+// two alike with a chance of 1 in 500; mkdir refuses the second.
+const idBytes = 6
+
+// create makes a container's folder, of which the caller gets the lock, and
+// reserves its name.
+func (s *Store) create(name string) (id string, lock *os.File, err error) {
+	for {
+		var b [idBytes]byte
+		_, _ = rand.Read(b[:]) // never fails: crypto/rand
+		id = hex.EncodeToString(b[:])
+		dir := s.path(containersDir, id)
+		if err := os.Mkdir(dir, 0o700); errors.Is(err, os.ErrExist) {
+			continue
+		} else if err != nil {
+			return "", nil, explain(err)
+		}
+		lock, err = lockDir(dir, false)
+		if errors.Is(err, errBusy) || errors.Is(err, os.ErrNotExist) {
+			continue // swept away before it was locked
+		}
+		break
+	}
+	if err == nil && name != "" {
+		err = s.reserve(name, id)
+		if errors.Is(err, errTaken) && s.Sweep() == nil { // by a leftover perhaps
+			err = s.reserve(name, id)
+		}
+	}
+	if err != nil {
+		return "", nil, errors.Join(err, s.discard(id, lock))
+	}
+	return id, lock, nil
+}
+
+// discard removes a container whose lock the caller has, and gives that back.
+func (s *Store) discard(id string, lock *os.File) error {
+	if lock == nil {
+		return nil
+	}
+	return errors.Join(s.remove(id), lock.Close())
+}
+
+// fill puts the disks and config.json into a container's folder.
+func (s *Store) fill(id string, o Options) (*Container, error) {
+	c := &Container{dir: s.path(containersDir, id), Config: o.config(id)}
+	if err := os.Link(o.RootDisk, filepath.Join(c.dir, imageFile)); err != nil {
+		return nil, fmt.Errorf("take the image's root disk: %w", explain(err))
+	}
+	if !o.ReadOnly {
+		if err := s.makeLayer(filepath.Join(c.dir, layerFile)); err != nil {
+			return nil, err
+		}
+	}
+	c.Status = Created
+	return c, writeJSON(filepath.Join(c.dir, configFile), c.Config, volatile)
+}
+
+// config is the whole of what a container will be.
+func (o Options) config(id string) Config {
+	hostname := o.Hostname
+	if hostname == "" {
+		hostname = id
+	}
+	process := o.Process
+	if indexEnv(process.Env, "HOSTNAME") < 0 {
+		process.Env = append(process.Env[:len(process.Env):len(process.Env)], "HOSTNAME="+hostname)
+	}
+	root := proto.Root{Image: "/dev/vda", ImageFS: o.RootFS, ReadOnly: o.ReadOnly, Discard: o.Remove}
+	disks := []vmm.Disk{{Path: imageFile, ReadOnly: true}}
+	if !o.ReadOnly {
+		root.Layer = "/dev/vdb"
+		disks = append(disks, vmm.Disk{Path: layerFile})
+	}
+	return Config{
+		ID: id, Name: o.Name, Created: time.Now().UTC(), Image: o.Image, Remove: o.Remove,
+		Spec: control.Spec{
+			VM: vmm.Config{
+				Kernel: o.Kernel, Initrd: o.Initrd, VCPUs: o.CPUs.VCPUs(), Memory: o.Memory,
+				Disks: disks, Vsock: vsockFile, Verbose: o.Console,
+			},
+			Container: proto.Container{
+				ID: id, Hostname: hostname, Root: root, Process: process,
+				Tmpfs: o.Tmpfs, CPUMicros: o.CPUs.bound(),
+			},
+			Console: o.Console,
+		},
+	}
+}
+
+// persist makes a container that stays survive a loss of power.
+func (c *Container) persist() error {
+	if c.Remove {
+		return nil
+	}
+	for _, path := range []string{filepath.Join(c.dir, configFile), c.dir, filepath.Dir(c.dir)} {
+		if err := syncPath(path); err != nil {
+			return err
+		}
+	}
+	return nil
+}

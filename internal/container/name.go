@@ -1,0 +1,80 @@
+package container
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"regexp"
+)
+
+// checkName checks a container's name by docker's rule. The pattern is compiled
+// when it is needed: few runs give a name.
+func checkName(name string) error {
+	if !regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}$`).MatchString(name) {
+		return fmt.Errorf("bad container name %q: want a letter or digit, then letters, digits, '_', '.' or '-', 128 at most", name)
+	}
+	return nil
+}
+
+// errTaken is in the error of a name that another container has.
+var errTaken = errors.New("is taken")
+
+// reserve gives a name to a container that has its folder.
+func (s *Store) reserve(name, id string) error {
+	if err := checkName(name); err != nil {
+		return err
+	}
+	unlock, err := s.lockNames()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	link := s.path(namesDir, name)
+	err = os.Symlink(id, link)
+	if !errors.Is(err, os.ErrExist) {
+		return explain(err)
+	}
+	holder, err := os.Readlink(link)
+	if err != nil {
+		return err
+	}
+	if exists(s.path(containersDir, holder)) {
+		return fmt.Errorf("the container name %q %w by container %s: choose another, or remove that one with mvm rm %s", name, errTaken, holder, name)
+	}
+	if err := os.Remove(link); err != nil {
+		return err
+	}
+	return explain(os.Symlink(id, link))
+}
+
+// release takes away all names of a container.
+func (s *Store) release(id string) error {
+	unlock, err := s.lockNames()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	names, err := os.ReadDir(s.path(namesDir))
+	if err != nil {
+		return err
+	}
+	for _, n := range names {
+		link := s.path(namesDir, n.Name())
+		if holder, err := os.Readlink(link); err != nil || holder != id {
+			continue
+		}
+		if err := os.Remove(link); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// lockNames lets one process at a time change names.
+func (s *Store) lockNames() (unlock func(), err error) {
+	f, err := lockDir(s.path(namesDir), true)
+	if err != nil {
+		return nil, err
+	}
+	return func() { f.Close() }, nil
+}

@@ -1,0 +1,92 @@
+package container
+
+import (
+	"errors"
+	"io/fs"
+	"path/filepath"
+	"time"
+
+	"github.com/mvm-project/mvm/guestinit/proto"
+	"github.com/mvm-project/mvm/internal/control"
+)
+
+// Config is what a container is, from its making on.
+type Config struct {
+	ID string // 12 hexadecimal digits
+	// Name is the user's name for it; empty if there is none.
+	Name    string `json:",omitempty"`
+	Created time.Time
+	// Image is its image as the user named it.
+	Image string
+	// Remove says that it goes when its process has ended.
+	Remove bool `json:",omitempty"`
+	// Spec is what its mvm-vmm is told; paths are relative to its folder.
+	Spec control.Spec
+}
+
+// Status is where a container is in its life.
+type Status string
+
+// The statuses of a container.
+const (
+	Created Status = "created" // made, never run
+	Running Status = "running"
+	Exited  Status = "exited"  // its process ended, as Exit tells
+	Lost    Status = "lost"    // the microVM, or the mvm command, was killed
+	Damaged Status = "damaged" // its config.json cannot be read
+)
+
+// State is what became of a container.
+type State struct {
+	Status Status
+	// VMM is its mvm-vmm process, once there was one.
+	VMM      Process    `json:",omitzero"`
+	Started  time.Time  `json:",omitzero"`
+	Finished time.Time  `json:",omitzero"`
+	Exit     proto.Exit `json:",omitzero"`
+}
+
+// Files of a container's folder.
+const (
+	configFile = "config.json"
+	stateFile  = "state.json"
+	imageFile  = "image"
+	layerFile  = "layer"
+	vsockFile  = "vsock"
+)
+
+// Container is a container on disk.
+type Container struct {
+	Config
+	State
+	dir string
+}
+
+// read reads a container's folder. It is running only if its process is.
+func read(dir string) (Container, error) {
+	c := Container{dir: dir}
+	if err := readJSON(filepath.Join(dir, configFile), &c.Config); err != nil {
+		return Container{}, err
+	}
+	err := readJSON(filepath.Join(dir, stateFile), &c.State)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		c.State = State{Status: Created}
+	case err != nil: // written without fsync before a loss of power
+		c.State = State{Status: Lost}
+	case c.Status == Running && !c.VMM.Alive():
+		c.Status = Lost
+	}
+	return c, nil
+}
+
+// setState replaces state.json. Only the end of a container that stays is worth
+// an fsync: what ran before a loss of power does not run after it.
+func (c *Container) setState(s State) error {
+	d := volatile
+	if s.Status == Exited && !c.Remove {
+		d = durable
+	}
+	c.State = s
+	return writeJSON(filepath.Join(c.dir, stateFile), s, d)
+}
