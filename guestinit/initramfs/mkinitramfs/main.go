@@ -5,7 +5,6 @@
 package main
 
 import (
-	"crypto/sha256"
 	"fmt"
 	"os"
 	"os/exec"
@@ -14,6 +13,7 @@ import (
 	"github.com/u-root/u-root/pkg/cpio"
 
 	"github.com/mvm-project/mvm/guestinit/initramfs"
+	"github.com/mvm-project/mvm/internal/asset"
 )
 
 func main() {
@@ -34,23 +34,19 @@ func build(dir string) error {
 		return err
 	}
 	defer os.RemoveAll(tmp)
-	init, archive := filepath.Join(tmp, "init"), filepath.Join(tmp, initramfs.ArchiveFile)
+	init, archive := filepath.Join(tmp, "init"), filepath.Join(tmp, initramfs.File)
 	if err := compile(init); err != nil {
 		return err
 	}
 	if err := pack(archive, init); err != nil {
 		return err
 	}
-	b, err := os.ReadFile(archive)
+	f, err := os.Open(archive)
 	if err != nil {
 		return err
 	}
-	digest := fmt.Sprintf("%x\n", sha256.Sum256(b))
-	if err := os.WriteFile(filepath.Join(dir, initramfs.ArchiveFile), b, 0o644); err != nil {
-		return err
-	}
-	fmt.Printf("initramfs: %d KiB, SHA-256 %s", len(b)>>10, digest)
-	return os.WriteFile(filepath.Join(dir, initramfs.DigestFile), []byte(digest), 0o644)
+	defer f.Close()
+	return asset.Install(dir, initramfs.File, f)
 }
 
 // compile builds guestinit: static, without symbols, paths and build IDs.
