@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"sync"
 	"syscall"
 
 	"github.com/mvm-project/mvm/devices/legacy"
@@ -77,8 +78,11 @@ func run(conn *control.Conn, spec control.Spec, tail io.Writer) control.Message 
 	defer vm.Close()
 
 	ended := make(chan error, 1)
-	go func() { ended <- vm.Run(ctx) }() // ends with the VM, at the latest by cancel
-	go follow(conn, s, cancel)           // ends when the connection does
+	var vcpus sync.WaitGroup
+	vcpus.Go(func() { ended <- vm.Run(ctx) }) // ends with the VM, at the latest by cancel
+	defer vcpus.Wait()                        // before vm.Close
+	defer cancel(nil)
+	go follow(conn, s, cancel) // ends when the connection does
 	exit, err := s.converse(ctx, ended, func(st proto.Started) {
 		_ = conn.Send(control.Message{Started: &st}) // a lost mvm is noticed by follow
 	})
