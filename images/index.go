@@ -102,7 +102,8 @@ func prune(x *v1.IndexManifest) {
 func hexID() *regexp.Regexp { return regexp.MustCompile(`^(sha256:)?[0-9a-f]{4,64}$`) }
 
 // Get finds an image by name, as docker would complete it, or by the first four
-// or more digits of its ID or digest.
+// or more digits of its ID or digest. The error is an fs.ErrNotExist if it is
+// not in the store.
 func (s *Store) Get(ref string) (Image, error) {
 	x, err := s.index()
 	if err != nil {
@@ -145,9 +146,16 @@ func (s *Store) match(x *v1.IndexManifest, ref string) (v1.Descriptor, error) {
 	return v1.Descriptor{}, unknown(ref)
 }
 
-func unknown(ref string) error {
-	return fmt.Errorf("image %q is not in the store: pull or load it", ref)
+func unknown(ref string) error { return notFoundError(ref) }
+
+// notFoundError is that of an image that is not in the store: an fs.ErrNotExist.
+type notFoundError string
+
+func (e notFoundError) Error() string {
+	return fmt.Sprintf("image %q is not in the store: pull or load it", string(e))
 }
+
+func (notFoundError) Is(target error) bool { return target == fs.ErrNotExist }
 
 // matchID finds the one image whose ID or digest begins with ref.
 func (s *Store) matchID(x *v1.IndexManifest, ref string) (v1.Descriptor, error) {
