@@ -52,28 +52,32 @@ func makeTemplate(path string, size int64) error {
 	return os.Rename(f.Name(), path)
 }
 
-// format runs mke2fs for a file that is one hole: nothing has to be zeroed, by
-// mke2fs or later by the guest, and all metadata lies together. There is no
-// space kept for root, none for growth and few copies of the superblock.
+// format runs mke2fs for a file that is one hole, so nothing has to be zeroed (the
+// guest mounts it with noinit_itable), and has all metadata lie together. There
+// is no space kept for root, none for growth and few copies of the superblock.
 func format(path string) error {
-	program, err := exec.LookPath("mke2fs")
-	for _, dir := range []string{"/sbin", "/usr/sbin"} { // not in every user's PATH
-		if err == nil {
-			break
-		}
-		program, err = exec.LookPath(filepath.Join(dir, "mke2fs"))
-	}
+	program, err := findMke2fs()
 	if err != nil {
-		return fmt.Errorf("mke2fs is needed: install e2fsprogs (apt-get install e2fsprogs), or use --read-only: %w", err)
+		return err
 	}
 	out, err := exec.Command(program, "-q", "-F", "-t", "ext4", "-b", "4096", "-m", "0", "-G", "128",
 		"-O", "^resize_inode,sparse_super2",
-		"-E", "lazy_itable_init=1,lazy_journal_init=1,nodiscard,packed_meta_blocks=1,assume_storage_prezeroed=1,root_owner=0:0",
+		"-E", "lazy_itable_init=1,lazy_journal_init=1,nodiscard,packed_meta_blocks=1,root_owner=0:0",
 		path).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("mke2fs: %w: %s", err, strings.TrimSpace(string(out)))
 	}
 	return nil
+}
+
+// findMke2fs finds that of e2fsprogs, which is not in every user's PATH.
+func findMke2fs() (string, error) {
+	for _, name := range []string{"/usr/sbin/mke2fs", "/sbin/mke2fs", "mke2fs"} {
+		if path, err := exec.LookPath(name); err == nil {
+			return path, nil
+		}
+	}
+	return "", errors.New("mke2fs is missing: install e2fsprogs, or use --read-only")
 }
 
 // copySparse copies a file to a new one, holes as holes.
