@@ -2,6 +2,7 @@ package blk_test
 
 import (
 	"fmt"
+	"os"
 	"testing"
 
 	"github.com/mvm-project/mvm/devices/blk"
@@ -27,6 +28,41 @@ func TestRequestAllocatesNothing(t *testing.T) {
 			t.Error("a flush allocates")
 		}
 	})
+}
+
+// TestOneCallPerRequest counts the read system calls of 100 reads in 126 pieces: one
+// for the data of each, and a few for kicks and interrupts.
+func TestOneCallPerRequest(t *testing.T) {
+	f, err := blk.OpenFile(image(t, make([]byte, 1<<20)), true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close() //nolint:errcheck // only read
+	d := virtiotest.New(t, blk.New(f, blk.Config{ReadOnly: true}))
+	defer d.Close()
+	d.Start(virtio.FeatureEventIdx)
+	chain := pieced(d, in, 126, 512)
+	before := readCalls(t)
+	for range 100 {
+		d.Queue(0).Do(chain...)
+	}
+	if n := readCalls(t) - before; n > 2000 {
+		t.Errorf("%d read calls for 100 requests", n)
+	}
+}
+
+// readCalls is how many read system calls this process has made.
+func readCalls(t *testing.T) int {
+	t.Helper()
+	p, err := os.ReadFile("/proc/self/io")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var rchar, wchar, calls int
+	if _, err := fmt.Sscanf(string(p), "rchar: %d\nwchar: %d\nsyscr: %d\n", &rchar, &wchar, &calls); err != nil {
+		t.Fatalf("/proc/self/io: %v", err)
+	}
+	return calls
 }
 
 // pieced is a request at sector 0 with its data in pieces of size bytes.

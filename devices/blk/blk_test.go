@@ -375,3 +375,39 @@ func TestBatch(t *testing.T) {
 		}
 	})
 }
+
+// TestLongestRequest: what is over seg_max times size_max is refused before it
+// costs anything.
+func TestLongestRequest(t *testing.T) {
+	d := virtiotest.New(t, blk.New(untouched{t}, blk.Config{}))
+	d.Start(0)
+	room := d.Room(2 << 20)
+	chain := []virtiotest.Buffer{d.Put(header(in, 0))}
+	for range 64 {
+		chain = append(chain, room) // the same memory again: 128 MiB in all
+	}
+	status := d.Room(1)
+	if n := d.Queue(0).Do(append(chain, status)...); n != 0 || d.Bytes(status)[0] != ioErr {
+		t.Errorf("status %d, %d bytes reported", d.Bytes(status)[0], n)
+	}
+}
+
+// untouched is a disk of 1 TiB that nobody may touch.
+type untouched struct{ t *testing.T }
+
+func (untouched) Size() int64 { return 1 << 40 }
+
+func (u untouched) ReadAt(p []byte, _ int64) (int, error) {
+	u.t.Error("read")
+	return len(p), nil
+}
+
+func (u untouched) WriteAt(p []byte, _ int64) (int, error) {
+	u.t.Error("written")
+	return len(p), nil
+}
+
+func (u untouched) Sync() error {
+	u.t.Error("synced")
+	return nil
+}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"testing"
+	"testing/iotest"
 
 	"go.uber.org/goleak"
 
@@ -82,6 +83,17 @@ func TestSourceFails(t *testing.T) {
 	}
 	if n := d.Queue(0).Do(d.Room(8)); n != 0 {
 		t.Errorf("%d bytes written by a failing source", n)
+	}
+}
+
+// TestSourceFailsOnce: what is written is the beginning of the buffers, without a
+// gap.
+func TestSourceFailsOnce(t *testing.T) {
+	d := virtiotest.New(t, rng.New(iotest.TimeoutReader(iotest.OneByteReader(new(counter)))))
+	d.Start(0)
+	a, b := d.Room(4), d.Room(4) // the second byte fails, those after it do not
+	if n := d.Queue(0).Do(a, b); n != 1 || !bytes.Equal(d.Bytes(b), make([]byte, 4)) {
+		t.Errorf("%d bytes written, then %v", n, d.Bytes(b))
 	}
 }
 

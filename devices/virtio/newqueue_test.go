@@ -1,6 +1,7 @@
 package virtio_test
 
 import (
+	"encoding/binary"
 	"os"
 	"strings"
 	"testing"
@@ -117,6 +118,101 @@ func TestStopBeforeWait(t *testing.T) {
 	}
 	if !q.Wait() {
 		t.Error("a new queue does not wait")
+	}
+}
+
+// TestStopped: neither Next nor Wait see the chain that is there.
+func TestStopped(t *testing.T) {
+	c := config(t)
+	q, err := virtio.NewQueue(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ram, err := c.Memory.Slice(virtiotest.Base, 1<<16)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ram[0x1002] = 2 // idx: two empty chains at descriptor 0
+	if !q.Next(new(virtio.Chain)) {
+		t.Fatal("no chain")
+	}
+	q.Stop()
+	if q.Wait() {
+		t.Error("a stopped queue waits")
+	}
+	if q.Next(new(virtio.Chain)) {
+		t.Error("a stopped queue gives a chain")
+	}
+}
+
+// TestFlags looks at VIRTQ_USED_F_NO_NOTIFY before and after a kick.
+func TestFlags(t *testing.T) {
+	c := config(t)
+	q, err := virtio.NewQueue(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	used, err := c.Memory.Slice(c.Used, 4)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, when := range []string{"new", "kicked"} {
+		if used[0] != 1 {
+			t.Errorf("%s: flags are %d, want 1", when, used[0])
+		}
+		if _, err := c.Kick.Write([]byte{1, 0, 0, 0, 0, 0, 0, 0}); err != nil {
+			t.Fatal(err)
+		}
+		if !q.Wait() {
+			t.Fatal("no kick")
+		}
+	}
+	if used[0] != 1 {
+		t.Errorf("in the end: flags are %d, want 1", used[0])
+	}
+}
+
+// TestUsedEvent flushes chains from index from to index to, with the driver waiting
+// for the one at event.
+func TestUsedEvent(t *testing.T) {
+	for _, test := range []struct {
+		from, to, event uint16
+		want            int
+	}{
+		{0, 1, 0, 1},
+		{0, 1, 65535, 0},
+		{0, 1, 1, 0},
+		{0, 8, 0, 1},
+		{0, 8, 7, 1},
+		{0, 8, 8, 0},
+		{5, 8, 4, 0},
+		{5, 8, 5, 1},
+		{65534, 1, 65533, 0},
+		{65534, 1, 65534, 1},
+		{65534, 1, 0, 1},
+		{65534, 1, 1, 0},
+	} {
+		c := config(t)
+		got := 0
+		c.Features, c.Interrupt = virtio.FeatureEventIdx, func() { got++ }
+		c.State.Used = test.from
+		q, err := virtio.NewQueue(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		avail, err := c.Memory.Slice(c.Avail, 22)
+		if err != nil {
+			t.Fatal(err)
+		}
+		binary.LittleEndian.PutUint16(avail[20:], test.event)
+		for range test.to - test.from {
+			q.Push(new(virtio.Chain), 0)
+		}
+		q.Flush()
+		q.Flush() // nothing new
+		if got != test.want {
+			t.Errorf("from %d to %d, event %d: %d interrupts, want %d", test.from, test.to, test.event, got, test.want)
+		}
 	}
 }
 

@@ -272,7 +272,7 @@ func (q *Queue) Wait() bool {
 	if !q.eventIdx {
 		q.publish(usedNoNotify)
 	}
-	return !q.broken && !q.stopped.Load()
+	return !q.broken
 }
 
 // askForKick asks the driver to notify when it offers the next chain. Both

@@ -97,7 +97,7 @@ func (t *Transport) Err() error {
 }
 
 // Read fills p from the registers or the configuration space at off. Registers
-// are read by aligned 32 bits; all else reads as zero.
+// are read by 32 bits at their own offset; all else reads as zero.
 func (t *Transport) Read(off uint64, p []byte) {
 	clear(p)
 	t.mu.Lock()
@@ -106,15 +106,15 @@ func (t *Transport) Read(off uint64, p []byte) {
 	case off >= Size:
 	case off >= regConfig:
 		t.dev.ReadConfig(uint32(off-regConfig), p)
-	case len(p) == 4 && off%4 == 0:
+	case len(p) == 4:
 		binary.LittleEndian.PutUint32(p, t.read(off))
 	}
 }
 
-// Write sets the register at off from p, by aligned 32 bits; all other writes
-// are ignored. Devices have no configuration that the driver could write.
+// Write sets the register at off from p, which is 32 bits; all other writes are
+// ignored. Devices have no configuration that the driver could write.
 func (t *Transport) Write(off uint64, p []byte) {
-	if len(p) != 4 || off%4 != 0 {
+	if len(p) != 4 {
 		return
 	}
 	t.mu.Lock()

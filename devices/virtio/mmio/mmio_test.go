@@ -62,7 +62,7 @@ func TestWidths(t *testing.T) {
 				t.Errorf("%d bytes at %#x read %x, want zeros", n, off, p)
 			}
 			if n != 4 {
-				d.Transport.Write(virtiotest.RegStatus, bytes.Repeat([]byte{1}, n))
+				d.Transport.Write(virtiotest.RegStatus, []byte{1, 0, 0, 0, 0, 0, 0, 0}[:n])
 				d.Transport.Write(virtiotest.RegStatus+2, []byte{1, 0, 0, 0})
 			}
 		}
@@ -277,35 +277,62 @@ func TestNotifyByExit(t *testing.T) {
 	d.Set(virtiotest.RegQueueNotify, 0xffffffff)
 }
 
-// TestInterruptStatus: a bit stays until it is acknowledged, and no other goes.
+// TestInterruptStatus: a bit stays until it is acknowledged or the device is reset,
+// and no other goes.
 func TestInterruptStatus(t *testing.T) {
 	tr, err := mmio.New(&probe{tb: t, refuse: errRefused}, virtiotest.NewRAM(0))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer tr.Close() //nolint:errcheck // TestClose looks at it
-	for _, s := range []byte{1, 3} {
-		tr.Write(virtiotest.RegStatus, []byte{s, 0, 0, 0})
-	}
-	tr.Write(virtiotest.RegDriverFeaturesSel, []byte{1, 0, 0, 0})
-	tr.Write(virtiotest.RegDriverFeatures, []byte{1, 0, 0, 0})
-	for _, s := range []byte{11, 15} { // Start fails: a configuration interrupt
-		tr.Write(virtiotest.RegStatus, []byte{s, 0, 0, 0})
-	}
-	for _, step := range []struct{ ack, want byte }{{0, 2}, {1, 2}, {2, 0}} {
-		tr.Write(virtiotest.RegInterruptACK, []byte{step.ack, 0, 0, 0})
+	write := func(reg uint64, v byte) { tr.Write(reg, []byte{v, 0, 0, 0}) }
+	expect := func(when string, want byte) {
+		t.Helper()
 		var p [4]byte
-		tr.Read(virtiotest.RegInterruptStatus, p[:])
-		if p[0] != step.want {
-			t.Errorf("after acknowledging %d: %d, want %d", step.ack, p[0], step.want)
+		if tr.Read(virtiotest.RegInterruptStatus, p[:]); p[0] != want {
+			t.Errorf("%s: %d, want %d", when, p[0], want)
 		}
 	}
+	startFails := func() { // a configuration interrupt
+		write(virtiotest.RegStatus, 1)
+		write(virtiotest.RegStatus, 3)
+		write(virtiotest.RegDriverFeaturesSel, 1)
+		write(virtiotest.RegDriverFeatures, 1)
+		write(virtiotest.RegStatus, 11)
+		write(virtiotest.RegStatus, 15)
+	}
+	startFails()
+	write(virtiotest.RegInterruptACK, 1)
+	expect("another acknowledged", 2)
+	write(virtiotest.RegInterruptACK, 2)
+	expect("acknowledged", 0)
 	if err := tr.Err(); !errors.Is(err, errRefused) {
 		t.Errorf("Err is %v", err)
 	}
-	tr.Write(virtiotest.RegStatus, make([]byte, 4))
+	write(virtiotest.RegStatus, 0)
+	startFails()
+	expect("again", 2)
+	write(virtiotest.RegStatus, 0)
+	expect("reset", 0)
 	if err := tr.Err(); err != nil {
 		t.Errorf("after reset Err is %v", err)
+	}
+}
+
+// TestFirstFailureIsKept has one queue after the other fail.
+func TestFirstFailureIsKept(t *testing.T) {
+	d := virtiotest.New(t, &probe{tb: t})
+	d.Start(0)
+	for i := range 2 {
+		d.Queue(i).SetAvailIdx(100)
+		d.Queue(i).ForceKick()
+		if i == 0 {
+			_ = d.WaitReset()
+		}
+	}
+	d.Close() // returns when queue 1's worker has ended too
+	if err := d.Transport.Err(); err == nil || !strings.HasPrefix(err.Error(), "queue 0: ") {
+		t.Errorf("Err is %v", err)
 	}
 }
 

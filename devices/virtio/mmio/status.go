@@ -51,8 +51,6 @@ func (t *Transport) writeStatus(v uint32) {
 	case v&failed != 0:
 		t.regs.status |= failed // the driver has given up; only reset helps
 		return
-	case t.broken.Load() != nil:
-		return
 	}
 	for _, s := range steps() {
 		if t.regs.status == s.from && v == s.to {
