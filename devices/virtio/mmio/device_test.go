@@ -15,7 +15,8 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type probe struct {
 	tb      testing.TB
 	workers virtio.Workers
-	refuse  error // what Start returns
+	refuse  error  // what Start returns
+	ended   func() // if set, called when the service of a queue ends
 
 	running       bool
 	starts, stops int
@@ -43,9 +44,16 @@ func (p *probe) Start(features uint64, queues []*virtio.Queue) error {
 	p.running, p.features, p.queues = true, features, queues
 	p.starts++
 	for _, q := range queues {
-		p.workers.Go(q, func() { q.Serve(func(*virtio.Chain) uint32 { return 0 }) })
+		p.workers.Go(q, func() { p.serve(q) })
 	}
 	return nil
+}
+
+func (p *probe) serve(q *virtio.Queue) {
+	q.Serve(func(*virtio.Chain) uint32 { return 0 })
+	if p.ended != nil {
+		p.ended()
+	}
 }
 
 func (p *probe) Stop() error {
