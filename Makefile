@@ -23,7 +23,7 @@ VCS := $(shell git status >/dev/null 2>&1 && echo auto || echo false)
 GOBUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=$(VCS) -ldflags=-s\ -w
 
 # What make run runs in a microVM.
-export MVM_JOB := echo "hello from $$(uname -sr) in a microVM"; id; ls /
+export MVM_JOB := echo "hello from Linux $$(uname -r) in a microVM"; id; ls /
 
 run: build
 	@if bin/mvm doctor; then \

@@ -37,7 +37,7 @@ with a virtual machine as the wall around it. There is no daemon.`,
 	cmd.AddCommand(
 		a.runCommand(), a.psCommand(), a.rmCommand(),
 		a.imagesCommand(), a.pullCommand(), a.loadCommand(), a.saveCommand(), a.rmiCommand(),
-		a.versionCommand(),
+		a.kernelCommand(), a.doctorCommand(), a.versionCommand(),
 	)
 	return cmd
 }

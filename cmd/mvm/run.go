@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"os/signal"
 	"syscall"
@@ -8,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/mvm-project/mvm/internal/container"
+	"github.com/mvm-project/mvm/internal/doctor"
 )
 
 func (a *app) runCommand() *cobra.Command {
@@ -49,6 +51,9 @@ func (a *app) run(cmd *cobra.Command, f *runFlags, ref string, args []string) er
 		return err
 	}
 	w.Args = args
+	if o.Kernel == "" && doctor.KindOf(os.DirFS("/sys")) == doctor.PVM {
+		return errors.New("this host's /dev/kvm is a kvm-pvm, on which mvm's kernel does not boot: see mvm doctor")
+	}
 	if err := a.prepare(cmd.Context(), signals, ref, f, w, &o); err != nil {
 		return err
 	}
