@@ -77,7 +77,12 @@ fuzz:
 
 bench: build packages-host
 	@$(GOBUILD) -o bin/bench ./internal/bench
-	@if bin/mvm doctor >/dev/null 2>&1; then bin/bench; else go run ./e2e/vhost/bench; fi
+	@if bin/mvm doctor >/dev/null 2>&1; then bin/bench $(BENCHFLAGS); else \
+		echo 'mvm: measuring in the virtual KVM host'; \
+		go run ./e2e/vhost/vh -f bench=bin/bench -f mvm=bin/mvm -f mvm-vmm=bin/mvm-vmm -p $$(command -v qemu-system-x86_64) \
+			-f bios-microvm.bin=/usr/share/seabios/bios-microvm.bin -f pvh.bin=/usr/share/qemu/pvh.bin \
+			-f qboot.rom=/usr/share/qemu/qboot.rom -f linuxboot_dma.bin=/usr/share/qemu/linuxboot_dma.bin -timeout 30m './bench -qemu ./qemu-system-x86_64 $(BENCHFLAGS)'; \
+	fi
 
 install: build
 	install -D -t $(DESTDIR)$(PREFIX)/bin bin/mvm bin/mvm-vmm

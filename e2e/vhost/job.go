@@ -3,9 +3,11 @@ package vhost
 import (
 	"archive/tar"
 	"bufio"
+	"context"
 	"errors"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"time"
@@ -16,6 +18,9 @@ type Job struct {
 	// Files are put into the folder the script runs in: name -> file or folder
 	// of this machine. Links named here are followed, those in folders are kept.
 	Files map[string]string
+	// Programs of this machine, by path, are put beside them with the libraries
+	// they are linked to.
+	Programs []string
 	// Script is run by a POSIX shell.
 	Script string
 	// Stdout and Stderr take what the script prints, as it does; nil: nobody.
@@ -25,8 +30,42 @@ type Job struct {
 // diskBlock is what a disk's size has to be a multiple of.
 const diskBlock = 4096
 
+// libraries is the folder of the programs' libraries.
+const libraries = "lib"
+
+// files are all files of the job: name -> file of this machine.
+func (j Job) files(ctx context.Context) (map[string]string, error) {
+	all := maps.Clone(j.Files)
+	if all == nil {
+		all = map[string]string{}
+	}
+	for _, path := range j.Programs {
+		all[filepath.Base(path)] = path
+		libs, err := sharedLibraries(ctx, path)
+		if err != nil {
+			return nil, err
+		}
+		for _, lib := range libs {
+			all[filepath.Join(libraries, filepath.Base(lib))] = lib
+		}
+	}
+	return all, nil
+}
+
+// script is the job's script, with its programs' libraries in reach.
+func (j Job) script() string {
+	if len(j.Programs) == 0 {
+		return j.Script + "\n"
+	}
+	return "export LD_LIBRARY_PATH=$PWD/" + libraries + "\n" + j.Script + "\n"
+}
+
 // pack writes the job as a tar to path, padded to be a disk.
-func (j Job) pack(path string) (err error) {
+func (j Job) pack(ctx context.Context, path string) (err error) {
+	files, err := j.files(ctx)
+	if err != nil {
+		return err
+	}
 	f, err := os.Create(path)
 	if err != nil {
 		return err
@@ -34,14 +73,14 @@ func (j Job) pack(path string) (err error) {
 	defer func() { err = errors.Join(err, f.Close()) }()
 	buf := bufio.NewWriterSize(f, 1<<20)
 	w := tar.NewWriter(buf)
-	script := j.Script + "\n"
+	script := j.script()
 	if err := w.WriteHeader(&tar.Header{Name: "run", Mode: 0o755, Size: int64(len(script)), Typeflag: tar.TypeReg}); err != nil {
 		return err
 	}
 	if _, err := io.WriteString(w, script); err != nil {
 		return err
 	}
-	for name, from := range j.Files {
+	for name, from := range files {
 		if err := packTree(w, name, from); err != nil {
 			return err
 		}

@@ -140,18 +140,35 @@ func (a *archive) program(ctx context.Context, path string) error {
 	if err := a.file(strings.TrimPrefix(path, "/"), path); err != nil {
 		return err
 	}
-	libs, err := output(ctx, "ldd", path)
+	libs, err := sharedLibraries(ctx, path)
 	if err != nil {
 		return err
 	}
-	for _, word := range strings.Fields(libs) {
-		if strings.HasPrefix(word, "/") {
-			if err := a.file(strings.TrimPrefix(word, "/"), word); err != nil {
-				return err
-			}
+	for _, lib := range libs {
+		if err := a.file(strings.TrimPrefix(lib, "/"), lib); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// sharedLibraries are the paths of the libraries, the loader among them, that a
+// program of this machine is linked to; none if it is static.
+func sharedLibraries(ctx context.Context, path string) ([]string, error) {
+	out, err := exec.CommandContext(ctx, "ldd", path).CombinedOutput()
+	if err != nil {
+		if strings.Contains(string(out), "not a dynamic executable") {
+			return nil, nil
+		}
+		return nil, fmt.Errorf("ldd %s: %w: %s", path, err, out)
+	}
+	var libs []string
+	for _, word := range strings.Fields(string(out)) {
+		if strings.HasPrefix(word, "/") {
+			libs = append(libs, word)
+		}
+	}
+	return libs, nil
 }
 
 // index reads which modules there are and what each needs.

@@ -71,7 +71,7 @@ func (h *Host) start(ctx context.Context, making bool, job Job) (*machine, error
 		return nil, err
 	}
 	m := &machine{dir: dir, console: newTail()}
-	if err := job.pack(filepath.Join(dir, "job")); err != nil {
+	if err := job.pack(ctx, filepath.Join(dir, "job")); err != nil {
 		os.RemoveAll(dir)
 		return nil, fmt.Errorf("pack the job: %w", err)
 	}

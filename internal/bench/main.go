@@ -5,7 +5,7 @@
 //
 //	bench [-rounds N] [-qemu qemu-system-x86_64] [-memory MiB] [-json]
 //
-// It expects mvm and mvm-vmm beside itself.
+// It expects mvm and mvm-vmm beside itself; QEMU's firmware may be there too.
 package main
 
 import (

@@ -60,7 +60,7 @@ func (o *options) prepare(root string) error {
 	if out, err := o.mvm("true").CombinedOutput(); err != nil {
 		return fmt.Errorf("mvm run u-root true: %w: %s", err, out)
 	}
-	for pattern, to := range map[string]*string{"kernel/*/vmlinux": &o.kernel, "initramfs/*.cpio": &o.initrd} {
+	for pattern, to := range map[string]*string{"kernel/*/vmlinux": &o.kernel, "initramfs/*/initramfs.cpio": &o.initrd} {
 		m, err := filepath.Glob(filepath.Join(root, pattern))
 		if err != nil || len(m) != 1 {
 			return fmt.Errorf("%s in %s: %d files (%w)", pattern, root, len(m), err)
@@ -101,8 +101,8 @@ func run(cmd *exec.Cmd, onFirst func(pid int)) (first, end time.Duration, err er
 
 // qemuBoot boots the guest to guestinit and its reset.
 func (o *options) qemuBoot(r *report) error {
-	cmd := exec.Command(o.qemu, "-M", "microvm,acpi=off,pit=off,pic=off,rtc=off", "-accel", "kvm", "-cpu", "host",
-		"-m", strconv.Itoa(o.memory), "-smp", "1", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
+	cmd := exec.Command(o.qemu, "-M", "microvm,acpi=off", "-accel", "kvm", "-cpu", "host",
+		"-L", o.bin, "-m", strconv.Itoa(o.memory), "-smp", "1", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
 		"-serial", "stdio", "-kernel", o.kernel, "-initrd", o.initrd, "-append", qemuArgs)
 	first, end, err := run(cmd, func(pid int) {
 		if kib, err := ownMemory(pid, o.memory); err == nil {

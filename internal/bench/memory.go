@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 )
@@ -36,15 +37,22 @@ func ownMemory(pid, guestMiB int) (float64, error) {
 	return total, sc.Err()
 }
 
-// child is the only child of a process.
+// child is the only child of a process, whichever of its threads started it.
 func child(pid int) (int, error) {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
+	lists, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
 	if err != nil {
 		return 0, err
 	}
-	f := strings.Fields(string(b))
-	if len(f) != 1 {
-		return 0, fmt.Errorf("process %d has %d children: %q", pid, len(f), b)
+	var children []string
+	for _, list := range lists {
+		b, err := os.ReadFile(list)
+		if err != nil {
+			return 0, err
+		}
+		children = append(children, strings.Fields(string(b))...)
 	}
-	return strconv.Atoi(f[0])
+	if len(children) != 1 {
+		return 0, fmt.Errorf("process %d has %d children, 1 expected: %v", pid, len(children), children)
+	}
+	return strconv.Atoi(children[0])
 }

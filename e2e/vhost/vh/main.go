@@ -1,7 +1,7 @@
 // Command vh runs a shell script on the virtual KVM host, for those who have no
 // other.
 //
-//	vh [-timeout 10m] [-f name=path]... 'script'
+//	vh [-timeout 10m] [-f name=path]... [-p program]... 'script'
 package main
 
 import (
@@ -32,13 +32,18 @@ func main() {
 		files[name] = path
 		return nil
 	})
+	var programs []string
+	flag.Func("p", "give the script a program of this machine with its libraries: its path (repeatable)", func(s string) error {
+		programs = append(programs, s)
+		return nil
+	})
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	ctx, cancel := context.WithTimeout(ctx, *timeout)
 	defer cancel()
 	status, err := run(ctx, vhost.Job{
-		Files: files, Script: strings.Join(flag.Args(), " "), Stdout: os.Stdout, Stderr: os.Stderr,
+		Files: files, Programs: programs, Script: strings.Join(flag.Args(), " "), Stdout: os.Stdout, Stderr: os.Stderr,
 	})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "vh:", err)
