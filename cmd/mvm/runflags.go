@@ -114,7 +114,7 @@ func readEnvFile(name string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer file.Close()
+	defer func() { _ = file.Close() }()
 	return container.ParseEnvFile(file, os.LookupEnv)
 }
 

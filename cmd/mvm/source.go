@@ -145,7 +145,7 @@ func (a *app) builtin(ctx context.Context, s *images.Store) (images.Image, error
 	if err != nil {
 		return images.Image{}, err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	if _, err := s.LoadFrom(ctx, f, images.LoadOptions{Name: uroot.Name}); err != nil {
 		return images.Image{}, fmt.Errorf("load the built-in image: %w", err)
 	}

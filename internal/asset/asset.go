@@ -31,7 +31,7 @@ func Path(fsys fs.FS, name, root string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer from.Close()
+	defer func() { _ = from.Close() }()
 	want, err := from.Stat()
 	if err != nil {
 		return "", err
@@ -96,8 +96,8 @@ func WriteFile(path string, from io.Reader) error {
 	if err != nil {
 		return err
 	}
-	defer os.Remove(f.Name()) // fails once it is renamed
-	defer f.Close()
+	defer func() { _ = os.Remove(f.Name()) }() // fails once it is renamed
+	defer func() { _ = f.Close() }()
 	if _, err := io.Copy(f, from); err != nil {
 		return err
 	}

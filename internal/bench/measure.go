@@ -36,7 +36,7 @@ func measure(o options) (*report, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer os.RemoveAll(root)
+	defer func() { _ = os.RemoveAll(root) }()
 	if err := os.Setenv("MVM_ROOT", root); err != nil {
 		return nil, err
 	}
@@ -176,7 +176,7 @@ func (o *options) mvmMemory(r *report) error {
 			}
 		}
 		sampled = err
-		stdin.Close()
+		_ = stdin.Close()
 	})
 	return errors.Join(err, sampled)
 }

@@ -16,7 +16,7 @@ func ownMemory(pid, guestMiB int) (float64, error) {
 	if err != nil {
 		return 0, err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	var size, total float64
 	sc := bufio.NewScanner(f)
 	for sc.Scan() {

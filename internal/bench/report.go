@@ -65,5 +65,5 @@ func (r *report) print(w io.Writer) {
 		fmt.Fprintf(t, "%.1f\t%.1f\t%.1f\t%s\t%s\t  %s\n", s.median(),
 			slices.Min(s.Samples), slices.Max(s.Samples), s.Unit, ratio, s.Name)
 	}
-	t.Flush()
+	_ = t.Flush()
 }

@@ -94,7 +94,7 @@ func (s *Store) sweep(id string) error {
 	if err != nil {
 		return err
 	}
-	defer lock.Close()
+	defer func() { _ = lock.Close() }()
 	c, err := read(dir)
 	switch {
 	case errors.Is(err, fs.ErrNotExist): // never got its config.json

@@ -34,7 +34,7 @@ func lockDir(path string, wait bool) (*os.File, error) {
 	if err == nil {
 		return f, nil
 	}
-	f.Close()
+	_ = f.Close()
 	if errors.Is(err, unix.EWOULDBLOCK) {
 		return nil, errBusy
 	}

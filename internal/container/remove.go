@@ -33,7 +33,7 @@ func (s *Store) Remove(ctx context.Context, ref string, force bool) error {
 	if err != nil {
 		return fmt.Errorf("remove container %s: %w", ref, err)
 	}
-	defer lock.Close()
+	defer func() { _ = lock.Close() }()
 	if err := s.remove(id); err != nil {
 		return fmt.Errorf("remove container %s: %w", ref, err)
 	}

@@ -37,7 +37,7 @@ func Attach(cmd *exec.Cmd) (near *Conn, far io.Closer, err error) {
 	f := os.NewFile(uintptr(fds[1]), "control")
 	near, err = fromFile(os.NewFile(uintptr(fds[0]), "control"))
 	if err != nil {
-		f.Close()
+		_ = f.Close()
 		return nil, nil, err
 	}
 	cmd.ExtraFiles = append(cmd.ExtraFiles, f)
@@ -46,7 +46,7 @@ func Attach(cmd *exec.Cmd) (near *Conn, far io.Closer, err error) {
 
 // fromFile takes f over.
 func fromFile(f *os.File) (*Conn, error) {
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	c, err := net.FileConn(f)
 	if err != nil {
 		return nil, fmt.Errorf("control: file descriptor %d is not mvm's socket (mvm starts mvm-vmm): %w", f.Fd(), err)

@@ -1,0 +1,108 @@
+package container
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/mvm-project/mvm/guestinit/proto"
+	"github.com/mvm-project/mvm/internal/control"
+)
+
+// actVMM is the process at the far end of the control connection, for what a
+// real mvm-vmm cannot be made to do at a given moment. What it does is the
+// container's command, a word at a time.
+func actVMM() {
+	conn, err := control.Inherited()
+	if err != nil {
+		panic(err)
+	}
+	m, err := conn.Receive()
+	if err != nil || m.Spec == nil {
+		os.Exit(9)
+	}
+	for _, word := range m.Spec.Container.Process.Args {
+		if !act(conn, word) {
+			return
+		}
+	}
+}
+
+// act does one word, and says whether to go on.
+func act(conn *control.Conn, word string) bool {
+	verb, arg, _ := strings.Cut(word, "=")
+	switch verb {
+	case "start":
+		return conn.Send(control.Message{Started: &proto.Started{PID: 2}}) == nil
+	case "exit": // exit=CODE
+		var e proto.Exit
+		_, _ = fmt.Sscan(arg, &e.Code)
+		_ = conn.Send(control.Message{Exit: &e})
+		return false
+	case "fail": // fail=ERROR|CONSOLE
+		text, console, _ := strings.Cut(arg, "|")
+		_ = conn.Send(control.Message{Failed: &control.Failed{Error: text, Console: console}})
+		return false
+	case "notfound":
+		_ = conn.Send(control.Message{Exit: &proto.Exit{Code: 127, Error: "exec: no such program\x1b[2J"}})
+		return false
+	case "signal": // waits for a signal, and exits with 128+N
+		m, err := conn.Receive()
+		if err == nil && m.Signal != nil {
+			_ = conn.Send(control.Message{Exit: &proto.Exit{Code: 128 + m.Signal.Signo, Signal: m.Signal.Signo}})
+		}
+		return false
+	case "hear": // waits for a signal, and does nothing about it
+		_, _ = conn.Receive()
+	case "hang": // until the connection ends
+		for {
+			if _, err := conn.Receive(); err != nil {
+				return false
+			}
+		}
+	case "ignore": // hangs even then
+		time.Sleep(time.Hour)
+	case "die": // without a word
+		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+	case "quit":
+		os.Exit(3)
+	case "echo": // stdin to stdout
+		_, _ = io.Copy(os.Stdout, os.Stdin)
+	case "flood": // messages without end
+		for act(conn, "start") {
+		}
+		return false
+	}
+	return true
+}
+
+// testStore is an empty store, with a root disk to make containers of.
+func testStore(t *testing.T) (*Store, Options) {
+	t.Helper()
+	s, err := Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	disk := s.path("disk")
+	if err := os.WriteFile(disk, []byte("erofs"), 0o444); err != nil {
+		t.Fatal(err)
+	}
+	return s, Options{
+		Image: "test", RootDisk: disk, RootFS: "erofs", ReadOnly: true,
+		CPUs: oneCPU, Memory: 64 << 20, Kernel: "/kernel", Initrd: "/initrd",
+	}
+}
+
+// self is this test program, as a VMM.
+func self(t *testing.T) string {
+	t.Helper()
+	path, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
