@@ -19,14 +19,13 @@ func (s *Store) add(ctx context.Context, src source, r resolved, report *reporte
 			return Image{}, err
 		}
 	}
-	disk, err := s.fill(ctx, src, r, report)
-	if err != nil {
+	if err := s.fill(ctx, src, r, report); err != nil {
 		return Image{}, err
 	}
 	e := r.desc
 	p := platformOf(r.config)
 	e.Platform = &p
-	err = s.update(ctx, func(x *v1.IndexManifest) error {
+	err := s.update(ctx, func(x *v1.IndexManifest) error {
 		enter(x, e, r.name, r.digest)
 		return nil
 	})
@@ -34,19 +33,18 @@ func (s *Store) add(ctx context.Context, src source, r resolved, report *reporte
 		return Image{}, fmt.Errorf("name the image: %w", err)
 	}
 	e.Annotations = map[string]string{annName: r.name, annDigest: r.digest}
-	return newImage(e, r.manifest, r.config, disk)
+	return s.newImage(e, r.manifest, r.config)
 }
 
 // fill brings the layers, and merges each as soon as it and those below it are
 // there. All its goroutines have ended when it returns.
-func (s *Store) fill(ctx context.Context, src source, r resolved, report *reporter) (string, error) {
+func (s *Store) fill(ctx context.Context, src source, r resolved, report *reporter) error {
 	g, ctx := errgroup.WithContext(ctx)
 	here := make([]chan struct{}, len(r.manifest.Layers))
 	for i := range here {
 		here[i] = make(chan struct{})
 	}
-	var disk string
-	g.Go(func() (err error) {
+	g.Go(func() error {
 		ready := func(i int) error {
 			select {
 			case <-here[i]:
@@ -55,8 +53,7 @@ func (s *Store) fill(ctx context.Context, src source, r resolved, report *report
 				return ctx.Err()
 			}
 		}
-		disk, err = s.buildDisk(ctx, r.manifest, r.config, ready, report)
-		return err
+		return s.buildDisk(ctx, r.manifest, r.config, ready, report)
 	})
 	slots := make(chan struct{}, parallel)
 	for i, d := range r.manifest.Layers {
@@ -70,6 +67,5 @@ func (s *Store) fill(ctx context.Context, src source, r resolved, report *report
 			return nil
 		})
 	}
-	err := g.Wait()
-	return disk, err
+	return g.Wait()
 }

@@ -58,47 +58,57 @@ func allocated(path string) (int64, error) {
 	return st.Size(), nil
 }
 
-// ensureDisk returns the path of an image's root disk, made of layers that are
-// all in the store.
-func (s *Store) ensureDisk(ctx context.Context, m *v1.Manifest, cfg *v1.ConfigFile) (string, error) {
-	ready := func(int) error { return nil }
-	return s.buildDisk(ctx, m, cfg, ready, &reporter{})
+// disk is the path of an image's root disk.
+func (s *Store) disk(cfg *v1.ConfigFile) string {
+	name, _ := diskName(cfg.RootFS.DiffIDs)
+	return s.path(diskDir, name)
+}
+
+// ensureDisk makes the root disk of an image of the store if it was lost, or is
+// of an older format.
+func (s *Store) ensureDisk(m *v1.Manifest, cfg *v1.ConfigFile) error {
+	if ok, err := exists(s.disk(cfg)); ok || err != nil {
+		return err
+	}
+	ctx := context.Background()
+	unlock, err := s.lock(ctx, lockUse, true)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	return s.buildDisk(ctx, m, cfg, func(int) error { return nil }, &reporter{})
 }
 
 // buildDisk makes an image's root disk unless it is there; ready(i) returns when
 // layer i is in the store.
-func (s *Store) buildDisk(ctx context.Context, m *v1.Manifest, cfg *v1.ConfigFile, ready func(int) error, report *reporter) (string, error) {
+func (s *Store) buildDisk(ctx context.Context, m *v1.Manifest, cfg *v1.ConfigFile, ready func(int) error, report *reporter) error {
 	name, id := diskName(cfg.RootFS.DiffIDs)
-	path := s.path(diskDir, name)
-	if ok, err := exists(path); ok || err != nil {
-		return path, err
-	}
 	unlock, err := s.lock(ctx, name, false)
 	if err != nil {
-		return "", err
+		return err
 	}
 	defer unlock()
-	if ok, err := exists(path); ok || err != nil {
-		return path, err
+	if ok, err := exists(s.path(diskDir, name)); ok || err != nil {
+		return err
 	}
 	f, err := s.create()
 	if err != nil {
-		return "", explain(err)
+		return explain(err)
 	}
 	defer discard(f)
 	b := rootfs.New(f)
 	for i, d := range m.Layers {
 		if err := ready(i); err != nil {
-			return "", err
+			return err
 		}
 		if err := s.merge(ctx, b, d, cfg.RootFS.DiffIDs[i], report); err != nil {
-			return "", err
+			return err
 		}
 	}
 	if err := b.Finish(id); err != nil {
-		return "", fmt.Errorf("write the root disk: %w", explain(err))
+		return fmt.Errorf("write the root disk: %w", explain(err))
 	}
-	return path, s.publish(f, diskDir+"/"+name)
+	return s.publish(f, diskDir+"/"+name)
 }
 
 // merge puts one layer on the disk and compares its content with its diff ID.

@@ -31,7 +31,7 @@ func (s *Store) Remove(ref string) error {
 	if err != nil {
 		return fmt.Errorf("remove image: %w", err)
 	}
-	if err := s.collect(ctx); err != nil {
+	if err := s.collect(); err != nil {
 		return fmt.Errorf("remove image %q: %w", ref, err)
 	}
 	return nil
@@ -60,7 +60,7 @@ func remove(x *v1.IndexManifest, e v1.Descriptor, nameOnly bool) {
 
 // collect deletes what nothing refers to, unless another call adds files at the
 // time: then a later one will find it.
-func (s *Store) collect(ctx context.Context) error {
+func (s *Store) collect() error {
 	l := flock.New(s.path(lockDir, lockUse))
 	if ok, err := l.TryLock(); err != nil || !ok {
 		return err
@@ -87,15 +87,7 @@ func (s *Store) collect(ctx context.Context) error {
 func (s *Store) reachable(x *v1.IndexManifest) (map[string]bool, error) {
 	keep := map[string]bool{}
 	for _, e := range x.Manifests {
-		m, err := s.manifest(e.Digest)
-		if err != nil {
-			return nil, err
-		}
-		raw, err := s.readBlob(m.Config.Digest)
-		if err != nil {
-			return nil, err
-		}
-		cfg, err := parseConfig(raw, m)
+		m, cfg, err := s.read(e)
 		if err != nil {
 			return nil, err
 		}

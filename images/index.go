@@ -162,18 +162,15 @@ func (s *Store) matchID(x *v1.IndexManifest, ref string) (v1.Descriptor, error) 
 	prefix := "sha256:" + strings.TrimPrefix(ref, "sha256:")
 	var found []v1.Descriptor
 	for _, e := range x.Manifests {
-		m, err := s.manifest(e.Digest)
-		if err != nil {
-			return v1.Descriptor{}, fmt.Errorf("image %q: %w", ref, err)
-		}
 		if slices.ContainsFunc(found, func(f v1.Descriptor) bool { return f.Digest == e.Digest }) {
 			continue
 		}
-		for _, id := range []string{m.Config.Digest.String(), e.Digest.String(), e.Annotations[annDigest]} {
-			if strings.HasPrefix(id, prefix) {
-				found = append(found, e)
-				break
-			}
+		ids := []string{e.Digest.String(), e.Annotations[annDigest]}
+		if m, err := s.manifest(e.Digest); err == nil { // a damaged image still has its digest
+			ids = append(ids, m.Config.Digest.String())
+		}
+		if slices.ContainsFunc(ids, func(id string) bool { return strings.HasPrefix(id, prefix) }) {
+			found = append(found, e)
 		}
 	}
 	switch len(found) {
@@ -196,7 +193,7 @@ func (s *Store) List() ([]Image, error) {
 	for _, e := range x.Manifests {
 		img, err := s.image(e)
 		if err != nil {
-			return nil, fmt.Errorf("list images: %s: %w", e.Digest, err)
+			return nil, fmt.Errorf("list images: %w", err)
 		}
 		list = append(list, img)
 	}
@@ -214,21 +211,33 @@ func (s *Store) manifest(h v1.Hash) (*v1.Manifest, error) {
 
 // image reads an entry's image, and makes its root disk if that was lost.
 func (s *Store) image(e v1.Descriptor) (Image, error) {
-	m, err := s.manifest(e.Digest)
+	m, cfg, err := s.read(e)
 	if err != nil {
 		return Image{}, err
+	}
+	if err := s.ensureDisk(m, cfg); err != nil {
+		return Image{}, fmt.Errorf("make its root disk anew: %w", err)
+	}
+	return s.newImage(e, m, cfg)
+}
+
+// read reads the manifest and the config of an entry's image.
+func (s *Store) read(e v1.Descriptor) (*v1.Manifest, *v1.ConfigFile, error) {
+	m, err := s.manifest(e.Digest)
+	if err != nil {
+		return nil, nil, damaged(e, err)
 	}
 	raw, err := s.readBlob(m.Config.Digest)
 	if err != nil {
-		return Image{}, err
+		return nil, nil, damaged(e, err)
 	}
 	cfg, err := parseConfig(raw, m)
 	if err != nil {
-		return Image{}, err
+		return nil, nil, damaged(e, err)
 	}
-	disk, err := s.ensureDisk(context.Background(), m, cfg)
-	if err != nil {
-		return Image{}, err
-	}
-	return newImage(e, m, cfg, disk)
+	return m, cfg, nil
+}
+
+func damaged(e v1.Descriptor, err error) error {
+	return fmt.Errorf("image %s (%s) is damaged: remove it, then pull or load it again: %w", e.Digest, familiar(e.Annotations[annName]), err)
 }

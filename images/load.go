@@ -33,7 +33,7 @@ func (s *Store) Load(ctx context.Context, path string, o LoadOptions) ([]Image, 
 		return nil, fmt.Errorf("load images: %w", err)
 	}
 	if st.IsDir() {
-		return s.load(ctx, path, o, func(ctx context.Context, l *loader) error { return l.folder(path) })
+		return s.load(ctx, path, o, func(_ context.Context, l *loader) error { return l.folder(path) })
 	}
 	f, err := os.Open(path)
 	if err != nil {
@@ -66,7 +66,7 @@ type found struct {
 // load opens a source by open and adds its images.
 func (s *Store) load(ctx context.Context, what string, o LoadOptions, open func(context.Context, *loader) error) ([]Image, error) {
 	images, err := s.loadLocked(ctx, o, open)
-	if gcErr := s.collect(ctx); err == nil {
+	if gcErr := s.collect(); err == nil {
 		err = gcErr
 	}
 	if err != nil {

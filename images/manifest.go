@@ -76,7 +76,8 @@ func parseConfig(data []byte, m *v1.Manifest) (*v1.ConfigFile, error) {
 }
 
 // newImage puts together what the store knows of an entry.
-func newImage(e v1.Descriptor, m *v1.Manifest, cfg *v1.ConfigFile, disk string) (Image, error) {
+func (s *Store) newImage(e v1.Descriptor, m *v1.Manifest, cfg *v1.ConfigFile) (Image, error) {
+	disk := s.disk(cfg)
 	size, err := allocated(disk)
 	if err != nil {
 		return Image{}, err

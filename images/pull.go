@@ -34,7 +34,7 @@ type PullOptions struct {
 func (s *Store) Pull(ctx context.Context, ref string, o PullOptions) (Image, error) {
 	img, err := s.pull(ctx, ref, o)
 	if err == nil {
-		err = s.collect(ctx)
+		err = s.collect()
 	}
 	if err != nil {
 		return Image{}, fmt.Errorf("pull %q: %w", ref, err)

@@ -20,8 +20,11 @@ type Builder struct {
 
 // New starts a disk in f, an empty file opened for writing, which stays the
 // caller's to sync and close. After an error the file is of no use.
-func New(f *os.File) *Builder {
-	b := &Builder{disk: newDisk(f)}
+func New(f *os.File) *Builder { return newBuilder(f, defaultLimits()) }
+
+func newBuilder(f *os.File, l limits) *Builder {
+	b := &Builder{disk: newDisk(f, l.data)}
+	b.tree.limit = l.tree
 	b.tree.drop = b.disk.drop
 	b.tree.root = b.tree.newDir()
 	return b
@@ -78,7 +81,7 @@ func (b *Builder) entry(h *tar.Header, data io.Reader) error {
 	if strings.ContainsRune(h.Name, 0) || strings.ContainsRune(h.Linkname, 0) {
 		return errors.New("a name with a zero byte")
 	}
-	if meta := metaPath(h.Name); meta {
+	if metaPath(h.Name) {
 		return nil
 	}
 	parts := split(h.Name)
@@ -100,19 +103,18 @@ func metaPath(path string) bool {
 
 // hide applies a whiteout.
 func (b *Builder) hide(path, base string) error {
-	p, err := b.tree.find(path, false)
-	if errors.Is(err, errMissing) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	if base == opaque {
-		return b.tree.hideAll(p.dir)
-	}
 	name := strings.TrimPrefix(base, whiteout)
 	if name == "" || name == "." || name == ".." {
 		return errors.New("a whiteout of no name")
+	}
+	p, err := b.tree.find(path, false)
+	switch {
+	case errors.Is(err, errMissing):
+		return nil
+	case err != nil:
+		return err
+	case base == opaque:
+		return b.tree.hideAll(p.dir)
 	}
 	return b.tree.hide(p.dir, name)
 }

@@ -26,11 +26,13 @@ type disk struct {
 	buf  []byte // bytes not yet written, of the file from off on
 	off  int64
 	data int64 // bytes of all files so far
+	// limit is on data.
+	limit int64
 }
 
-func newDisk(f *os.File) *disk {
+func newDisk(f *os.File, limit int64) *disk {
 	// Block 0 is the superblock's, written last.
-	return &disk{file: f, buf: make([]byte, 0, bufSize), off: blockSize}
+	return &disk{file: f, buf: make([]byte, 0, bufSize), off: blockSize, limit: limit}
 }
 
 // end is the file's length with what waits in the buffer.
@@ -39,9 +41,10 @@ func (d *disk) end() int64 { return d.off + int64(len(d.buf)) }
 // appendFile copies size bytes of r to new blocks and returns the first one's
 // number.
 func (d *disk) appendFile(r io.Reader, size int64) (uint32, error) {
-	if d.data += size; size < 0 || d.data > maxData || d.data < 0 {
-		return 0, fmt.Errorf("files of more than %d GiB together", int64(maxData)>>30)
+	if size < 0 || size > d.limit-d.data {
+		return 0, fmt.Errorf("the image's files are larger than %d bytes together", d.limit)
 	}
+	d.data += size
 	block := d.end() / blockSize
 	for size > 0 {
 		n := int(min(size, int64(cap(d.buf)-len(d.buf))))

@@ -26,10 +26,6 @@ const (
 	maxDepth = 2048
 	// maxLinks is how many symlinks one path may cross (as Linux: MAXSYMLINKS).
 	maxLinks = 40
-	// maxTree is the memory for the tree, in bytes, counted roughly.
-	maxTree = 1 << 30
-	// maxData is the size of all files together, in bytes, holes included.
-	maxData = 256 << 30
 	// maxXattrs is the size of one inode's extended attributes, in bytes; an
 	// EROFS inode could say 4*65534.
 	maxXattrs = 64 << 10
@@ -37,3 +33,11 @@ const (
 
 // inodeCost is about what one name and its inode take in memory, in bytes.
 const inodeCost = 320
+
+// limits are the bounds that hold for all layers together.
+type limits struct {
+	tree int64 // memory for the tree, in bytes, counted roughly
+	data int64 // size of all files, in bytes, holes included
+}
+
+func defaultLimits() limits { return limits{tree: 1 << 30, data: 256 << 30} }

@@ -64,14 +64,15 @@ type tree struct {
 	root  *inode
 	layer int
 	cost  int64              // memory, by inodeCost and the lengths of strings
+	limit int64              // on cost
 	drop  func(*inode) error // called with a file whose last name went
 }
 
 // charge counts n more bytes of memory.
 func (t *tree) charge(n int) error {
 	t.cost += int64(n)
-	if t.cost > maxTree {
-		return fmt.Errorf("the image has too many files: their names and attributes take more than %d MiB", maxTree>>20)
+	if t.cost > t.limit {
+		return fmt.Errorf("the image has too many files: their names and attributes take more than %d bytes", t.limit)
 	}
 	return nil
 }
