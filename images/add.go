@@ -36,36 +36,35 @@ func (s *Store) add(ctx context.Context, src source, r resolved, report *reporte
 	return s.newImage(e, r.manifest, r.config)
 }
 
-// fill brings the layers, and merges each as soon as it and those below it are
-// there. All its goroutines have ended when it returns.
+// fill brings the layers, several at a time, and merges them as they come, the
+// lowest first. All its goroutines have ended when it returns.
 func (s *Store) fill(ctx context.Context, src source, r resolved, report *reporter) error {
 	g, ctx := errgroup.WithContext(ctx)
-	here := make([]chan struct{}, len(r.manifest.Layers))
-	for i := range here {
-		here[i] = make(chan struct{})
-	}
-	g.Go(func() error {
-		ready := func(i int) error {
-			select {
-			case <-here[i]:
-				return nil
-			case <-ctx.Done():
-				return ctx.Err()
-			}
-		}
-		return s.buildDisk(ctx, r.manifest, r.config, ready, report)
-	})
-	slots := make(chan struct{}, parallel)
+	coming := make([]*arrival, len(r.manifest.Layers))
 	for i, d := range r.manifest.Layers {
-		g.Go(func() error {
-			slots <- struct{}{}
-			defer func() { <-slots }()
-			if err := src.layer(ctx, d); err != nil {
-				return fmt.Errorf("layer %s: %w", d.Digest, err)
-			}
-			close(here[i])
-			return nil
-		})
+		coming[i] = newArrival(d.Size)
+		if d.Size > 0 {
+			report.event(Event{Layer: d.Digest.String(), Phase: Download, Total: d.Size})
+		}
+		defer coming[i].close()
+		defer coming[i].wake(ctx)()
 	}
+	g.Go(func() error { return s.buildDisk(ctx, r.manifest, r.config, coming, report) })
+	slots := make(chan struct{}, parallel)
+	g.Go(func() error { // starts them in their order, which is that of the merge
+		for i, d := range r.manifest.Layers {
+			slots <- struct{}{}
+			g.Go(func() error {
+				defer func() { <-slots }()
+				err := src.layer(ctx, d, coming[i])
+				coming[i].finish(err)
+				if err != nil {
+					return fmt.Errorf("layer %s: %w", d.Digest, err)
+				}
+				return nil
+			})
+		}
+		return nil
+	})
 	return g.Wait()
 }

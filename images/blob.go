@@ -12,6 +12,7 @@ import (
 	"os"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"golang.org/x/sys/unix"
 )
 
 // maxMeta bounds manifests, indexes and configs, in bytes.
@@ -31,14 +32,12 @@ func (s *Store) addBlob(ctx context.Context, r io.Reader) (v1.Hash, int64, error
 	}
 	defer discard(f)
 	sum := sha256.New()
-	n, err := io.Copy(io.MultiWriter(f, sum), &ctxReader{ctx, r})
+	n, err := io.CopyBuffer(io.MultiWriter(f, sum), s.roomy(&ctxReader{ctx, r}), make([]byte, copySize))
 	if err != nil {
 		return v1.Hash{}, 0, explain(err)
 	}
 	h := v1.Hash{Algorithm: "sha256", Hex: hex.EncodeToString(sum.Sum(nil))}
-	if ok, err := exists(s.blob(h)); ok || err != nil {
-		return h, n, err
-	}
+	// One that is there already may be damaged: it is replaced.
 	return h, n, s.publish(f, blobDir+"/"+h.Hex)
 }
 
@@ -49,10 +48,19 @@ func (s *Store) readBlob(h v1.Hash) ([]byte, error) {
 
 // readVerified reads a file of at most maxMeta bytes whose digest is h.
 func readVerified(path string, h v1.Hash) ([]byte, error) {
-	f, err := os.Open(path)
+	data, err := readSmall(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("blob %s is missing", h)
 	}
+	if err != nil {
+		return nil, fmt.Errorf("blob %s: %w", h, err)
+	}
+	return data, verify(data, h)
+}
+
+// readSmall reads a file of at most maxMeta bytes.
+func readSmall(path string) ([]byte, error) {
+	f, err := openRegular(path)
 	if err != nil {
 		return nil, err
 	}
@@ -62,9 +70,27 @@ func readVerified(path string, h v1.Hash) ([]byte, error) {
 		return nil, err
 	}
 	if len(data) > maxMeta {
-		return nil, fmt.Errorf("blob %s is larger than %d MiB: it is no manifest and no config", h, maxMeta>>20)
+		return nil, fmt.Errorf("it is larger than %d MiB: no manifest, index or config is", maxMeta>>20)
 	}
-	return data, verify(data, h)
+	return data, nil
+}
+
+// openRegular opens a file that may be anything: a FIFO would block, and a
+// device never end.
+func openRegular(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	st, err := f.Stat()
+	if err == nil && !st.Mode().IsRegular() {
+		err = fmt.Errorf("%s is no regular file", path)
+	}
+	if err != nil {
+		_ = f.Close()
+		return nil, err
+	}
+	return f, nil
 }
 
 // verify compares data with its digest.
@@ -75,9 +101,14 @@ func verify(data []byte, want v1.Hash) error {
 	return nil
 }
 
-func mismatch(want v1.Hash, got string) error {
-	return fmt.Errorf("digest mismatch: %s came with other content, of digest sha256:%s", want, got)
+// digestError is content that does not have the digest it is named by.
+type digestError struct{ want, got string }
+
+func (e digestError) Error() string {
+	return fmt.Sprintf("digest mismatch: %s came with other content, of digest sha256:%s", e.want, e.got)
 }
+
+func mismatch(want v1.Hash, got string) error { return digestError{want.String(), got} }
 
 // ctxReader ends with ctx.
 type ctxReader struct {

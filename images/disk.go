@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"io/fs"
 	"os"
 	"syscall"
 
@@ -46,9 +47,12 @@ func diskName(diffIDs []v1.Hash) (name string, id [16]byte) {
 	return hex.EncodeToString(sum[:]) + ".erofs", [16]byte(sum[:16])
 }
 
-// allocated is the space a file takes, in bytes.
+// allocated is the space a file takes, in bytes: none if it is not there.
 func allocated(path string) (int64, error) {
 	st, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	}
 	if err != nil {
 		return 0, err
 	}
@@ -76,12 +80,18 @@ func (s *Store) ensureDisk(m *v1.Manifest, cfg *v1.ConfigFile) error {
 		return err
 	}
 	defer unlock()
-	return s.buildDisk(ctx, m, cfg, func(int) error { return nil }, &reporter{})
+	here := make([]*arrival, len(m.Layers))
+	for i, d := range m.Layers {
+		here[i] = newArrival(d.Size)
+		here[i].finish(nil)
+		defer here[i].close()
+	}
+	return s.buildDisk(ctx, m, cfg, here, &reporter{})
 }
 
-// buildDisk makes an image's root disk unless it is there; ready(i) returns when
-// layer i is in the store.
-func (s *Store) buildDisk(ctx context.Context, m *v1.Manifest, cfg *v1.ConfigFile, ready func(int) error, report *reporter) error {
+// buildDisk makes an image's root disk unless it is there, of layers that come
+// in the meantime.
+func (s *Store) buildDisk(ctx context.Context, m *v1.Manifest, cfg *v1.ConfigFile, coming []*arrival, report *reporter) error {
 	name, id := diskName(cfg.RootFS.DiffIDs)
 	unlock, err := s.lock(ctx, name, false)
 	if err != nil {
@@ -98,11 +108,8 @@ func (s *Store) buildDisk(ctx context.Context, m *v1.Manifest, cfg *v1.ConfigFil
 	defer discard(f)
 	b := rootfs.New(f)
 	for i, d := range m.Layers {
-		if err := ready(i); err != nil {
-			return err
-		}
-		if err := s.merge(ctx, b, d, cfg.RootFS.DiffIDs[i], report); err != nil {
-			return err
+		if err := s.merge(ctx, b, d.Digest, cfg.RootFS.DiffIDs[i], coming[i], report); err != nil {
+			return fmt.Errorf("layer %s: %w", d.Digest, err)
 		}
 	}
 	if err := b.Finish(id); err != nil {
@@ -112,20 +119,15 @@ func (s *Store) buildDisk(ctx context.Context, m *v1.Manifest, cfg *v1.ConfigFil
 }
 
 // merge puts one layer on the disk and compares its content with its diff ID.
-func (s *Store) merge(ctx context.Context, b *rootfs.Builder, d v1.Descriptor, want v1.Hash, report *reporter) error {
-	f, err := os.Open(s.blob(d.Digest))
-	if err != nil {
-		return fmt.Errorf("layer %s: %w", d.Digest, err)
-	}
-	defer func() { _ = f.Close() }()
-	st, err := f.Stat()
+func (s *Store) merge(ctx context.Context, b *rootfs.Builder, h, want v1.Hash, a *arrival, report *reporter) error {
+	r, err := a.open(ctx, s.blob(h))
 	if err != nil {
 		return err
 	}
-	e := Event{Layer: d.Digest.String(), Phase: Unpack, Total: st.Size()}
+	e := Event{Layer: h.String(), Phase: Unpack, Total: a.total}
 	report.event(e)
-	if err := unpack(ctx, b, &meter{r: f, report: report, event: e}, want); err != nil {
-		return fmt.Errorf("layer %s: %w", d.Digest, s.blame(ctx, d.Digest, err))
+	if err := s.unpack(ctx, b, &meter{r: r, report: report, event: e}, want); err != nil {
+		return s.blame(ctx, h, a, err)
 	}
 	e.Current = e.Total
 	report.event(e)
@@ -133,13 +135,13 @@ func (s *Store) merge(ctx context.Context, b *rootfs.Builder, d v1.Descriptor, w
 }
 
 // unpack merges a compressed layer, whose uncompressed digest must be want.
-func unpack(ctx context.Context, b *rootfs.Builder, r io.Reader, want v1.Hash) error {
+func (s *Store) unpack(ctx context.Context, b *rootfs.Builder, r io.Reader, want v1.Hash) error {
 	plain, closer, err := decompress(r)
 	if err != nil {
 		return fmt.Errorf("decompress: %w", err)
 	}
 	defer closer()
-	h := &hasher{r: io.LimitReader(plain, maxUnpacked), sum: sha256.New()}
+	h := &hasher{r: io.LimitReader(s.roomy(plain), maxUnpacked), sum: sha256.New()}
 	if err := b.Layer(ctx, h); err != nil {
 		return err
 	}
@@ -198,11 +200,16 @@ func isZstd(magic []byte) bool {
 		len(magic) == 4 && magic[0]&0xf0 == 0x50 && bytes.Equal(magic[1:], []byte{0x2a, 0x4d, 0x18})
 }
 
-// blame looks, after a failed merge, whether the stored layer itself is at
-// fault; if so it is removed, so that the next pull brings it anew.
-func (s *Store) blame(ctx context.Context, h v1.Hash, err error) error {
+// blame looks, after a failed merge, whether it was the layer on its way that
+// was at fault, or the stored one; that is removed then, so that the next pull
+// brings it anew.
+func (s *Store) blame(ctx context.Context, h v1.Hash, a *arrival, err error) error {
 	if ctx.Err() != nil || errors.Is(err, syscall.ENOSPC) {
 		return err
+	}
+	// What is wrong inside is the image's fault only if its digest is right.
+	if comeErr := a.wait(ctx); comeErr != nil {
+		return comeErr
 	}
 	f, openErr := os.Open(s.blob(h))
 	if openErr != nil {

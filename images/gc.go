@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/gofrs/flock"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"golang.org/x/sys/unix"
 )
 
 // keepPartial is how long an interrupted download waits to be taken up again.
@@ -19,8 +21,7 @@ const keepPartial = 24 * time.Hour
 // without a name is deleted, with all that no other image needs; its root disk
 // stays readable for those that have it open or made a hard link to it.
 func (s *Store) Remove(ref string) error {
-	ctx := context.Background()
-	err := s.update(ctx, func(x *v1.IndexManifest) error {
+	err := s.change(func(x *v1.IndexManifest) error {
 		e, err := s.match(x, ref)
 		if err != nil {
 			return err
@@ -29,12 +30,65 @@ func (s *Store) Remove(ref string) error {
 		return nil
 	})
 	if err != nil {
-		return fmt.Errorf("remove image: %w", err)
-	}
-	if err := s.collect(); err != nil {
 		return fmt.Errorf("remove image %q: %w", ref, err)
 	}
 	return nil
+}
+
+// Prune removes the images without a name, and, if all is set, those with one;
+// but for those whose root disk has another hard link, for a container has it.
+// It returns what it removed.
+func (s *Store) Prune(all bool) ([]Image, error) {
+	var gone []Image
+	err := s.change(func(x *v1.IndexManifest) error {
+		for _, e := range slices.Clone(x.Manifests) {
+			if e.Annotations[annName] != "" && !all {
+				continue
+			}
+			img, err := s.stored(e)
+			if err != nil {
+				return err
+			}
+			if used, err := linked(img.RootDisk); used || err != nil {
+				if err != nil {
+					return err
+				}
+				continue
+			}
+			remove(x, e, true)
+			gone = append(gone, img)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("prune images: %w", err)
+	}
+	return gone, nil
+}
+
+// linked says whether a file has a second name.
+func linked(path string) (bool, error) {
+	var st unix.Stat_t
+	err := unix.Stat(path, &st)
+	if errors.Is(err, unix.ENOENT) {
+		return false, nil
+	}
+	return st.Nlink > 1, err
+}
+
+// change updates the index and then collects what that set free.
+func (s *Store) change(f func(*v1.IndexManifest) error) error {
+	ctx := context.Background()
+	unlock, err := s.lock(ctx, lockUse, true) // the new index is a file in tmp
+	if err != nil {
+		return err
+	}
+	err = s.update(ctx, f)
+	unlock()
+	if err != nil {
+		return err
+	}
+	return s.collect()
 }
 
 // named says whether ref means the entry by its name, not by its digits.
@@ -70,26 +124,24 @@ func (s *Store) collect() error {
 	if err != nil {
 		return err
 	}
-	keep, err := s.reachable(x)
-	if err != nil {
-		return err
-	}
+	keep := s.reachable(x)
 	return errors.Join(
-		s.sweep(blobDir, func(e fs.DirEntry) bool { return keep[e.Name()] }),
-		s.sweep(diskDir, func(e fs.DirEntry) bool { return keep[e.Name()] }),
+		s.sweep(partialDir, s.wanted),
+		s.sweep(blobDir, func(e fs.DirEntry) bool { return keep == nil || keep[e.Name()] }),
+		s.sweep(diskDir, func(e fs.DirEntry) bool { return keep == nil || keep[e.Name()] }),
 		s.sweep(tmpDir, func(fs.DirEntry) bool { return false }),
 		s.sweep(lockDir, func(e fs.DirEntry) bool { return e.Name() == lockUse || e.Name() == lockIndex }),
-		s.sweep(partialDir, recent),
 	)
 }
 
-// reachable are the names of the blobs and disks of all images.
-func (s *Store) reachable(x *v1.IndexManifest) (map[string]bool, error) {
+// reachable are the names of the blobs and disks of all images; nil if an image
+// is damaged, for then nobody knows what is its.
+func (s *Store) reachable(x *v1.IndexManifest) map[string]bool {
 	keep := map[string]bool{}
 	for _, e := range x.Manifests {
 		m, cfg, err := s.read(e)
 		if err != nil {
-			return nil, err
+			return nil
 		}
 		disk, _ := diskName(cfg.RootFS.DiffIDs)
 		keep[disk], keep[e.Digest.Hex], keep[m.Config.Digest.Hex] = true, true, true
@@ -97,13 +149,18 @@ func (s *Store) reachable(x *v1.IndexManifest) (map[string]bool, error) {
 			keep[d.Digest.Hex] = true
 		}
 	}
-	return keep, nil
+	return keep
 }
 
-// recent says whether a file was written to not long ago.
-func recent(e fs.DirEntry) bool {
+// wanted says whether a partial download may be taken up again: it was written to
+// not long ago, and its blob has not come in another way.
+func (s *Store) wanted(e fs.DirEntry) bool {
 	info, err := e.Info()
-	return err == nil && time.Since(info.ModTime()) < keepPartial
+	if err != nil || time.Since(info.ModTime()) > keepPartial {
+		return false
+	}
+	here, err := exists(s.path(blobDir, e.Name()))
+	return err == nil && !here
 }
 
 // sweep deletes the files of a folder that are not to be kept.

@@ -183,21 +183,24 @@ func (s *Store) matchID(x *v1.IndexManifest, ref string) (v1.Descriptor, error) 
 }
 
 // List returns all images, one for each name, and those without a name; in the
-// order in which they came.
+// order in which they came. An error is that of images that are damaged; the
+// list is of the others.
 func (s *Store) List() ([]Image, error) {
 	x, err := s.index()
 	if err != nil {
 		return nil, fmt.Errorf("list images: %w", err)
 	}
 	list := make([]Image, 0, len(x.Manifests))
+	var damaged []error
 	for _, e := range x.Manifests {
-		img, err := s.image(e)
+		img, err := s.stored(e)
 		if err != nil {
-			return nil, fmt.Errorf("list images: %w", err)
+			damaged = append(damaged, err)
+			continue
 		}
 		list = append(list, img)
 	}
-	return list, nil
+	return list, errors.Join(damaged...)
 }
 
 // manifest reads the manifest of an image in the store.
@@ -207,6 +210,15 @@ func (s *Store) manifest(h v1.Hash) (*v1.Manifest, error) {
 		return nil, err
 	}
 	return parseManifest(data)
+}
+
+// stored reads an entry's image.
+func (s *Store) stored(e v1.Descriptor) (Image, error) {
+	m, cfg, err := s.read(e)
+	if err != nil {
+		return Image{}, err
+	}
+	return s.newImage(e, m, cfg)
 }
 
 // image reads an entry's image, and makes its root disk if that was lost.

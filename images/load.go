@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -66,10 +67,7 @@ type found struct {
 // load opens a source by open and adds its images.
 func (s *Store) load(ctx context.Context, what string, o LoadOptions, open func(context.Context, *loader) error) ([]Image, error) {
 	images, err := s.loadLocked(ctx, o, open)
-	if gcErr := s.collect(); err == nil {
-		err = gcErr
-	}
-	if err != nil {
+	if err = errors.Join(err, s.collect()); err != nil {
 		return nil, fmt.Errorf("load images from %s: %w", what, err)
 	}
 	return images, nil
@@ -145,13 +143,22 @@ func (l *loader) layout(data []byte) error {
 		return fmt.Errorf("read index.json: %w", err)
 	}
 	for _, d := range x.Manifests {
-		name := d.Annotations[annContainerd]
-		if name == "" {
-			name = d.Annotations[annName]
-		}
-		l.group(name, d)
+		l.group(layoutName(d.Annotations), d)
 	}
 	return nil
+}
+
+// layoutName is the name a layout gives an image. Tools that write layouts of
+// one image, such as skopeo and umoci, put only a tag there: that names nothing.
+func layoutName(annotations map[string]string) string {
+	if name := annotations[annContainerd]; name != "" {
+		return name
+	}
+	name := annotations[annName]
+	if !strings.ContainsAny(name, "/:") {
+		return ""
+	}
+	return name
 }
 
 // group puts descriptors of one name together.
@@ -170,14 +177,14 @@ func (l *loader) folder(dir string) error {
 	if _, err := os.Stat(filepath.Join(dir, layoutFile)); err != nil {
 		return fmt.Errorf("the folder is no OCI layout: %w", err)
 	}
-	data, err := os.ReadFile(filepath.Join(dir, indexFile))
+	data, err := readSmall(filepath.Join(dir, indexFile))
 	if err != nil {
 		return err
 	}
 	blob := func(d v1.Descriptor) string { return filepath.Join(dir, blobDir, d.Digest.Hex) }
 	l.src = source{
 		small: func(_ context.Context, d v1.Descriptor) ([]byte, error) { return readVerified(blob(d), d.Digest) },
-		layer: func(ctx context.Context, d v1.Descriptor) error { return l.copyLayer(ctx, d, blob(d)) },
+		layer: func(ctx context.Context, d v1.Descriptor, _ *arrival) error { return l.copyLayer(ctx, d, blob(d)) },
 	}
 	return l.layout(data)
 }
@@ -188,7 +195,10 @@ func (l *loader) copyLayer(ctx context.Context, d v1.Descriptor, path string) er
 	if ok, err := exists(l.store.blob(d.Digest)); err != nil {
 		return err
 	} else if !ok {
-		f, err := os.Open(path)
+		f, err := openRegular(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			return errors.New("it is missing")
+		}
 		if err != nil {
 			return err
 		}
@@ -210,7 +220,7 @@ func (l *loader) copyLayer(ctx context.Context, d v1.Descriptor, path string) er
 func (l *loader) stored() source {
 	return source{
 		small: func(_ context.Context, d v1.Descriptor) ([]byte, error) { return l.store.readBlob(d.Digest) },
-		layer: func(_ context.Context, d v1.Descriptor) error {
+		layer: func(_ context.Context, d v1.Descriptor, _ *arrival) error {
 			ok, err := exists(l.store.blob(d.Digest))
 			if err == nil && !ok {
 				err = fmt.Errorf("blob %s is missing", d.Digest)

@@ -18,6 +18,8 @@ import (
 const (
 	// maxEntries bounds the files of an image tar.
 	maxEntries = 10_000
+	// maxPath bounds the names in an image tar, in bytes.
+	maxPath = 4096
 	// maxArchive bounds an image tar's length, uncompressed, in bytes.
 	maxArchive = 1 << 40
 )
@@ -80,7 +82,10 @@ func (a *archive) read(ctx context.Context, s *Store, r io.Reader) error {
 }
 
 func (a *archive) entry(ctx context.Context, s *Store, h *tar.Header, r io.Reader) error {
-	name := clean(h.Name)
+	if len(h.Name) > maxPath || len(h.Linkname) > maxPath {
+		return fmt.Errorf("a name of %d bytes: it is no image", max(len(h.Name), len(h.Linkname)))
+	}
+	name := strings.Clone(clean(h.Name)) // not to keep all of the header
 	switch h.Typeflag {
 	case tar.TypeSymlink:
 		a.links[name] = clean(path.Join(path.Dir(name), h.Linkname))

@@ -67,12 +67,28 @@ func parseConfig(data []byte, m *v1.Manifest) (*v1.ConfigFile, error) {
 	if n := len(cfg.RootFS.DiffIDs); n != len(m.Layers) {
 		return nil, fmt.Errorf("the image config names %d layers, the manifest %d", n, len(m.Layers))
 	}
+	if err := checkPlatform(cfg); err != nil {
+		return nil, err
+	}
 	for _, h := range cfg.RootFS.DiffIDs {
 		if err := checkDescriptor(v1.Descriptor{Digest: h}); err != nil {
 			return nil, err
 		}
 	}
 	return cfg, nil
+}
+
+// checkPlatform wants words: they are printed.
+func checkPlatform(cfg *v1.ConfigFile) error {
+	for _, s := range []string{cfg.OS, cfg.Architecture, cfg.Variant} {
+		odd := strings.IndexFunc(s, func(r rune) bool {
+			return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("._-", r)
+		})
+		if odd >= 0 || len(s) > 64 {
+			return fmt.Errorf("the image config has the platform %.200q, which is none", s)
+		}
+	}
+	return nil
 }
 
 // newImage puts together what the store knows of an entry.
@@ -113,8 +129,9 @@ func parsePlatform(s string) (v1.Platform, error) {
 type source struct {
 	// small reads a manifest, an index or a config, verified.
 	small func(context.Context, v1.Descriptor) ([]byte, error)
-	// layer brings a layer into the store.
-	layer func(context.Context, v1.Descriptor) error
+	// layer brings a layer into the store. It may tell the arrival what has come
+	// so far, which is then unpacked at once.
+	layer func(context.Context, v1.Descriptor, *arrival) error
 }
 
 // resolved is an image found in a source.
@@ -191,9 +208,15 @@ func isIndex(t types.MediaType, raw []byte) bool {
 	return json.Unmarshal(raw, &has) == nil && has.Manifests != nil
 }
 
-// choose takes the first manifest for a platform, else the first that does not
-// say its platform.
+// choose takes the first manifest for just this platform, else the first for a
+// variant of it (amd64/v3 needs more than any amd64 has), else the first that
+// does not say its platform.
 func choose(from []v1.Descriptor, want v1.Platform) (v1.Descriptor, error) {
+	for _, d := range from {
+		if d.Platform != nil && d.Platform.Variant == want.Variant && d.Platform.Satisfies(want) {
+			return d, nil
+		}
+	}
 	var there []string
 	for _, d := range from {
 		if d.Platform == nil {

@@ -33,13 +33,18 @@ type PullOptions struct {
 // interrupted layer is continued.
 func (s *Store) Pull(ctx context.Context, ref string, o PullOptions) (Image, error) {
 	img, err := s.pull(ctx, ref, o)
-	if err == nil {
-		err = s.collect()
+	if !resumable(ctx, err) {
+		err = errors.Join(err, s.collect())
 	}
 	if err != nil {
 		return Image{}, fmt.Errorf("pull %q: %w", ref, err)
 	}
 	return img, nil
+}
+
+// resumable says that what was pulled so far should be kept for another try.
+func resumable(ctx context.Context, err error) bool {
+	return err != nil && (ctx.Err() != nil || errors.As(err, &unfinishedError{}))
 }
 
 func (s *Store) pull(ctx context.Context, ref string, o PullOptions) (Image, error) {

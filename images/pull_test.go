@@ -2,6 +2,8 @@ package images
 
 import (
 	"context"
+	"io"
+	"log"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -27,7 +29,7 @@ func push(t testing.TB, url, repo string, img v1.Image) string {
 }
 
 func TestPullGetSaveLoadRemove(t *testing.T) {
-	srv := httptest.NewServer(registry.New())
+	srv := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
 	defer srv.Close()
 	ctx := context.Background()
 	s := newStore(t)

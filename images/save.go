@@ -3,12 +3,15 @@ package images
 import (
 	"archive/tar"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path"
+	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
@@ -69,7 +72,9 @@ func (o *saver) image(ctx context.Context, e v1.Descriptor) error {
 	saved := savedImage{Config: blobName(m.Config.Digest), RepoTags: []string{}, Layers: []string{}}
 	e.Annotations = nil
 	if name != "" {
-		saved.RepoTags = append(saved.RepoTags, familiar(name))
+		if !strings.Contains(name, "@") { // docker load takes tags only
+			saved.RepoTags = append(saved.RepoTags, familiar(name))
+		}
 		e.Annotations = map[string]string{annName: name, annContainerd: name}
 	}
 	for _, d := range append([]v1.Descriptor{{Digest: e.Digest}, m.Config}, m.Layers...) {
@@ -104,8 +109,14 @@ func (o *saver) blob(ctx context.Context, h v1.Hash) error {
 	if err := o.header(blobName(h), st.Size()); err != nil {
 		return err
 	}
-	_, err = io.Copy(o.tar, &ctxReader{ctx, f})
-	return err
+	sum := sha256.New()
+	if _, err := io.CopyBuffer(io.MultiWriter(o.tar, sum), &ctxReader{ctx, f}, make([]byte, copySize)); err != nil {
+		return err
+	}
+	if got := hex.EncodeToString(sum.Sum(nil)); got != h.Hex {
+		return fmt.Errorf("the image is damaged: pull or load it again: %w", mismatch(h, got))
+	}
+	return nil
 }
 
 func (o *saver) header(name string, size int64) error {

@@ -70,6 +70,12 @@ func (s *Store) make() error {
 	if err := syncDir(filepath.Dir(s.path(blobDir))); err != nil {
 		return err
 	}
+	// Another process may have made the store and be collecting in it.
+	unlock, err := s.lock(context.Background(), lockUse, true)
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	return s.replace(layoutFile, []byte(`{"imageLayoutVersion":"1.0.0"}`))
 }
 

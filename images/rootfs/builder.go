@@ -209,7 +209,9 @@ func (b *Builder) link(h *tar.Header) error {
 	return b.tree.put(to, e.node)
 }
 
-// newInode reads an entry's type and attributes, data and size left out.
+// newInode reads an entry's type and attributes, data and size left out. Strings
+// are copied: those of the header are parts of one of up to a MiB, which they
+// would keep.
 func newInode(h *tar.Header) (*inode, error) {
 	n := &inode{
 		mode:  uint32(h.Mode) & permMask,
@@ -252,7 +254,7 @@ func (n *inode) setTarget(target string) error {
 	if target == "" || len(target) >= maxPath {
 		return fmt.Errorf("symlink to a name of %d bytes", len(target))
 	}
-	n.mode, n.target = typeLink|0o777, target
+	n.mode, n.target = typeLink|0o777, strings.Clone(target)
 	return nil
 }
 
@@ -283,7 +285,7 @@ func (n *inode) setXattrs(pax map[string]string) error {
 			return fmt.Errorf("extended attributes of more than %d bytes", maxXattrs)
 		}
 		sum += len(name) + len(value) + 8
-		n.xattrs = append(n.xattrs, xattr{name, value})
+		n.xattrs = append(n.xattrs, xattr{strings.Clone(name), strings.Clone(value)})
 	}
 	slices.SortFunc(n.xattrs, func(a, b xattr) int { return strings.Compare(a.name, b.name) })
 	return nil

@@ -26,6 +26,10 @@ const (
 	maxDepth = 2048
 	// maxLinks is how many symlinks one path may cross (as Linux: MAXSYMLINKS).
 	maxLinks = 40
+	// maxSteps is how many directories and symlinks all paths of an image may
+	// cross together: it bounds the time that paths take. A million files ten
+	// directories deep cross ten million.
+	maxSteps = 1 << 28
 	// maxXattrs is the size of one inode's extended attributes, in bytes; an
 	// EROFS inode could say 4*65534.
 	maxXattrs = 64 << 10

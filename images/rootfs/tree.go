@@ -65,6 +65,7 @@ type tree struct {
 	layer int
 	cost  int64              // memory, by inodeCost and the lengths of strings
 	limit int64              // on cost
+	steps int                // directories entered, symlinks followed
 	drop  func(*inode) error // called with a file whose last name went
 }
 
@@ -102,7 +103,7 @@ func (t *tree) find(path string, create bool) (place, error) {
 	if err := w.run(); err != nil {
 		return place{}, err
 	}
-	return place{dir: w.top(), name: parts[len(parts)-1]}, nil
+	return place{w.top(), strings.Clone(parts[len(parts)-1])}, nil // see newInode
 }
 
 // split cleans a path by its letters ("a/./b/../c" is "a/c") and cuts it.
@@ -143,6 +144,9 @@ func (w *walk) run() error {
 }
 
 func (w *walk) step(name string) error {
+	if w.tree.steps++; w.tree.steps > maxSteps {
+		return fmt.Errorf("the image's paths lead through more than %d directories and symlinks together", maxSteps)
+	}
 	switch name {
 	case "", ".":
 		return nil
@@ -162,7 +166,7 @@ func (w *walk) step(name string) error {
 		return errMissing
 	}
 	dir := w.tree.newDir()
-	if err := w.tree.put(place{w.top(), name}, dir); err != nil {
+	if err := w.tree.put(place{w.top(), strings.Clone(name)}, dir); err != nil {
 		return err
 	}
 	return w.enter(dir)
