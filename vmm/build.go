@@ -9,6 +9,7 @@ import (
 	"github.com/mvm-project/mvm/vmm/boot"
 	"github.com/mvm-project/mvm/vmm/kvm"
 	"github.com/mvm-project/mvm/vmm/memory"
+	"github.com/mvm-project/mvm/vmm/pvm"
 )
 
 // Pages that KVM itself wants below 4 GiB on processors with VMX: in the hole,
@@ -30,14 +31,14 @@ func (v *VM) build(cfg Config, console io.Writer) error {
 	if err != nil {
 		return err
 	}
-	defer sys.Close()
+	defer func() { _ = sys.Close() }()
 	if err := v.checkVCPUs(sys, cfg.VCPUs); err != nil {
 		return err
 	}
-	if err := v.createVM(sys, cfg.Memory); err != nil {
+	if err := v.createVM(sys, cfg); err != nil {
 		return err
 	}
-	if err := v.createVCPUs(sys, cfg.VCPUs); err != nil {
+	if err := v.createVCPUs(sys, cfg); err != nil {
 		return err
 	}
 	if err := v.addLegacy(console); err != nil {
@@ -51,6 +52,13 @@ func (v *VM) build(cfg Config, console io.Writer) error {
 		if err := v.addVirtio(slotOf(i), d); err != nil {
 			return err
 		}
+	}
+	if cfg.PVM {
+		khz, err := v.cpus[0].fd.TSCKHz()
+		if err != nil {
+			return err
+		}
+		cfg.Args = append(pvm.Args(khz), cfg.Args...)
 	}
 	return v.load(cfg, cmdline(cfg, len(devs)))
 }
@@ -66,9 +74,9 @@ func (v *VM) checkVCPUs(sys *kvm.System, n int) error {
 	return nil
 }
 
-func (v *VM) createVM(sys *kvm.System, size int64) error {
+func (v *VM) createVM(sys *kvm.System, cfg Config) error {
 	var err error
-	if v.mem, err = memory.New(size); err != nil {
+	if v.mem, err = memory.New(cfg.Memory); err != nil {
 		return err
 	}
 	v.onClose(v.mem.Close)
@@ -76,6 +84,11 @@ func (v *VM) createVM(sys *kvm.System, size int64) error {
 		return err
 	}
 	v.onClose(v.vm.Close)
+	if cfg.PVM {
+		if err := pvm.Prepare(v.vm); err != nil {
+			return err
+		}
+	}
 	for i, r := range v.mem.Regions() {
 		if err := v.vm.SetMemory(uint32(i), r.GPA, r.Data); err != nil {
 			return err
@@ -84,9 +97,9 @@ func (v *VM) createVM(sys *kvm.System, size int64) error {
 	return errors.Join(v.vm.SetTSSAddr(tssAddr), v.vm.SetIdentityMapAddr(identityMapAddr), v.vm.CreateIRQChip())
 }
 
-// createVCPUs makes n vCPUs. Only the first is ever given an entry state: the
+// createVCPUs makes the vCPUs. Only the first is ever given an entry state: the
 // others wait for the guest to start them (INIT and SIPI).
-func (v *VM) createVCPUs(sys *kvm.System, n int) error {
+func (v *VM) createVCPUs(sys *kvm.System, cfg Config) error {
 	supported, err := sys.SupportedCPUID()
 	if err != nil {
 		return err
@@ -95,16 +108,23 @@ func (v *VM) createVCPUs(sys *kvm.System, n int) error {
 	if err != nil {
 		return err
 	}
-	for id := range n {
+	if cfg.PVM {
+		supported = pvm.CPUID(supported)
+	}
+	for id := range cfg.VCPUs {
 		fd, err := v.vm.CreateVCPU(id)
 		if err != nil {
 			return err
 		}
 		v.onClose(fd.Close)
-		if err := fd.SetCPUID(boot.CPUID(supported, id, n, deadline > 0)); err != nil {
+		if err := fd.SetCPUID(boot.CPUID(supported, id, cfg.VCPUs, deadline > 0)); err != nil {
 			return err
 		}
-		v.cpus = append(v.cpus, &vcpu{id: id, fd: fd, vm: v})
+		c := &vcpu{id: id, fd: fd, vm: v}
+		if cfg.PVM {
+			c.pvm = pvm.New(fd, v.mem, supported)
+		}
+		v.cpus = append(v.cpus, c)
 	}
 	return nil
 }

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+
+	"github.com/mvm-project/mvm/ratelimit"
 )
 
 // GuestCID is the guest's vsock address. A VM has a network of its own, so one
@@ -20,12 +22,17 @@ type Config struct {
 	Args []string `json:",omitempty"`
 	// Verbose lets the kernel print all its messages on the serial console.
 	Verbose bool `json:",omitempty"`
+	// PVM says that the host's KVM is a kvm-pvm (docs/kvm-pvm.md), for which the
+	// kernel has to be made.
+	PVM bool `json:",omitempty"`
 	// VCPUs is how many vCPUs there are, at least 1.
 	VCPUs int
 	// Memory is the guest's RAM in bytes, a multiple of the page size.
 	Memory int64
 	// Disks become /dev/vda, /dev/vdb and so on.
 	Disks []Disk `json:",omitempty"`
+	// Entropy limits the random bytes the guest takes from the host.
+	Entropy ratelimit.Limits
 	// Vsock is the path of the Unix socket for connections from host to guest;
 	// a guest's connection to host port P goes to the socket Vsock_P. Empty: no
 	// vsock device.
@@ -36,6 +43,8 @@ type Config struct {
 type Disk struct {
 	Path     string
 	ReadOnly bool `json:",omitempty"`
+	// Limits are on reads and writes together.
+	Limits ratelimit.Limits
 }
 
 func (c Config) validate() error {

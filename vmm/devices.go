@@ -11,6 +11,7 @@ import (
 	"github.com/mvm-project/mvm/devices/virtio"
 	"github.com/mvm-project/mvm/devices/virtio/mmio"
 	"github.com/mvm-project/mvm/devices/vsock"
+	"github.com/mvm-project/mvm/ratelimit"
 )
 
 // Where devices are. The virtio transports lie in the hole below 4 GiB that the
@@ -60,9 +61,13 @@ func (v *VM) devices(cfg Config) ([]virtio.Device, error) {
 			return nil, err
 		}
 		v.onClose(f.Close)
-		devs = append(devs, blk.New(f, blk.Config{ReadOnly: d.ReadOnly, ID: fmt.Sprintf("mvm%d", i)}))
+		devs = append(devs, blk.New(f, blk.Config{
+			ReadOnly: d.ReadOnly,
+			ID:       fmt.Sprintf("mvm%d", i),
+			Limiter:  ratelimit.New(d.Limits),
+		}))
 	}
-	devs = append(devs, rng.New(rand.Reader))
+	devs = append(devs, rng.New(rand.Reader, ratelimit.New(cfg.Entropy)))
 	if cfg.Vsock != "" {
 		d, err := vsock.New(GuestCID, cfg.Vsock)
 		if err != nil {

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/mvm-project/mvm/vmm/kvm"
+	"github.com/mvm-project/mvm/vmm/pvm"
 )
 
 // vcpu is one vCPU and the thread that runs it.
@@ -16,6 +17,7 @@ type vcpu struct {
 	id   int
 	fd   *kvm.VCPU
 	vm   *VM
+	pvm  *pvm.CPU     // nil but on a kvm-pvm host
 	tid  atomic.Int32 // of the thread in loop; 0 outside
 	stop atomic.Bool
 }
@@ -26,11 +28,17 @@ func (c *vcpu) loop() error {
 	runtime.LockOSThread()
 	c.tid.Store(int32(unix.Gettid()))
 	defer c.tid.Store(0)
+	interrupted, stop := c.injectFaults()
+	defer stop()
 	for !c.stop.Load() {
 		err := c.fd.Run()
 		switch {
 		case errors.Is(err, unix.EINTR), errors.Is(err, unix.EAGAIN):
-			continue // a kick, or a signal of the Go runtime: look at stop
+			// A kick, or a signal of the Go runtime: look at stop.
+			if err := interrupted(); err != nil {
+				return err
+			}
+			continue
 		case err != nil:
 			return c.fault("KVM_RUN: " + err.Error())
 		}
@@ -53,6 +61,11 @@ func (c *vcpu) kick() {
 
 // exit answers one exit of KVM_RUN.
 func (c *vcpu) exit() error {
+	if c.pvm != nil {
+		if handled, err := c.pvm.Exit(); handled || err != nil {
+			return err
+		}
+	}
 	switch reason := c.fd.Reason(); reason {
 	case kvm.ExitIO:
 		c.io()
@@ -63,7 +76,7 @@ func (c *vcpu) exit() error {
 		return ErrTripleFault
 	case kvm.ExitInternalError:
 		suberror, data := c.fd.InternalError()
-		return c.fault(fmt.Sprintf("%v, suberror %d, data %#x", reason, suberror, data))
+		return c.fault(fmt.Sprintf("%v, suberror %d (%v), data %#x", reason, uint32(suberror), suberror, data))
 	case kvm.ExitFailEntry:
 		return c.fault(fmt.Sprintf("%v, hardware reason %#x", reason, c.fd.FailEntry()))
 	default:
@@ -107,9 +120,13 @@ func (c *vcpu) fault(what string) error {
 	if err != nil {
 		return errors.Join(e, err)
 	}
+	sregs, err := c.fd.Sregs()
+	if err != nil {
+		return errors.Join(e, err)
+	}
 	e.RIP = regs.RIP
 	for i := range uint64(instructionBytes) {
-		gpa, ok := c.fd.Translate(e.RIP + i)
+		gpa, ok := c.fd.Translate(sregs.CS.Base + e.RIP + i)
 		if !ok {
 			break
 		}

@@ -7,6 +7,7 @@ import (
 	"io"
 
 	"github.com/mvm-project/mvm/devices/virtio"
+	"github.com/mvm-project/mvm/ratelimit"
 )
 
 // Backend is what holds the disk's bytes. One goroutine at a time uses it.
@@ -49,6 +50,9 @@ type Config struct {
 	ReadOnly bool
 	// ID is the disk's serial number in the guest, cut to 20 bytes.
 	ID string
+	// Limiter bounds reads and writes together; a flush is one op and no bytes.
+	// nil is no limit.
+	Limiter *ratelimit.Limiter
 }
 
 // Device is the block device.
@@ -103,7 +107,7 @@ func (d *Device) ReadConfig(off uint32, p []byte) {
 func (d *Device) Start(features uint64, queues []*virtio.Queue) error {
 	d.writeThrough = features&featureFlush == 0
 	q := queues[0]
-	d.workers.Go(q, func() { q.Serve(d.handle) })
+	d.workers.Go(q, func() { q.Serve(func(c *virtio.Chain) (uint32, bool) { return d.handle(q, c) }) })
 	return nil
 }
 

@@ -14,7 +14,7 @@ func TestHostDiskFull(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer full.Close() //nolint:errcheck // nothing was written
+	defer full.Close()
 	d := virtiotest.New(t, New(&File{file: full, size: 4096}, Config{}))
 	defer d.Close()
 	d.Start(0)

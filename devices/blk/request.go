@@ -33,18 +33,39 @@ const (
 // handle does one request and returns how many bytes of c's writable part are
 // filled. What goes wrong with the request or the backend is its status, and
 // harms no other request.
-func (d *Device) handle(c *virtio.Chain) uint32 {
+func (d *Device) handle(q *virtio.Queue, c *virtio.Chain) (written uint32, ok bool) {
 	status := cutStatus(&c.Writable)
 	if status == nil {
-		return 0 // nowhere to say how it went: the driver's own loss
+		return 0, true // nowhere to say how it went: the driver's own loss
+	}
+	// The one read of the header; it may be split over descriptors (spec 2.7.4.2).
+	n, _ := c.Readable.Read(d.header[:])
+	clear(d.header[n:])
+	if !q.Admit(d.cfg.Limiter, d.size(c)) {
+		return 0, false
 	}
 	room := c.Writable.Len()
-	*status = d.request(c)
+	if n < headerSize {
+		*status = statusIOErr
+	} else {
+		*status = d.request(c)
+	}
 	filled := room - c.Writable.Len()
 	if filled == room {
 		filled++ // the status byte follows at once
 	}
-	return uint32(filled)
+	return uint32(filled), true
+}
+
+// size is how many bytes the request wants to read or write.
+func (d *Device) size(c *virtio.Chain) int {
+	switch binary.LittleEndian.Uint32(d.header[0:]) {
+	case typeIn:
+		return c.Writable.Len()
+	case typeOut:
+		return c.Readable.Len()
+	}
+	return 0
 }
 
 // cutStatus removes the last byte of b and returns it, nil if b is empty.
@@ -57,13 +78,9 @@ func cutStatus(b *virtio.Buffers) *byte {
 	return &last[len(last)-1]
 }
 
-// request does what the header says and returns the status. It drops from
+// request does what d.header says and returns the status. It drops from
 // c.Writable what it filled.
 func (d *Device) request(c *virtio.Chain) byte {
-	// The one read of the header; it may be split over descriptors (spec 2.7.4.2).
-	if n, _ := c.Readable.Read(d.header[:]); n < headerSize {
-		return statusIOErr
-	}
 	kind := binary.LittleEndian.Uint32(d.header[0:])
 	sector := binary.LittleEndian.Uint64(d.header[8:])
 	switch {

@@ -11,6 +11,7 @@ type Tail struct {
 	mu  sync.Mutex
 	max int
 	buf []byte // up to twice max, so that most writes only append
+	cut bool   // something came before buf
 }
 
 // NewTail returns a Tail of at most n bytes.
@@ -21,9 +22,10 @@ func (t *Tail) Write(p []byte) (int, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	n := len(p)
-	p = p[max(0, len(p)-t.max):]
+	p = p[max(0, n-t.max):]
+	t.cut = t.cut || len(p) < n
 	if len(t.buf)+len(p) > 2*t.max {
-		t.buf = t.buf[:copy(t.buf, t.buf[len(t.buf)-t.max:])]
+		t.buf, t.cut = t.buf[:copy(t.buf, t.buf[len(t.buf)-t.max:])], true
 	}
 	t.buf = append(t.buf, p...)
 	return n, nil
@@ -39,7 +41,7 @@ func (t *Tail) String() string {
 		b = b[cut:]
 	}
 	text := strings.ToValidUTF8(string(b), "\uFFFD")
-	if len(t.buf) > len(b) {
+	if t.cut || len(t.buf) > len(b) {
 		if _, rest, ok := strings.Cut(text, "\n"); ok {
 			text = rest
 		}

@@ -6,6 +6,7 @@ import (
 	"io"
 
 	"github.com/mvm-project/mvm/devices/virtio"
+	"github.com/mvm-project/mvm/ratelimit"
 )
 
 const (
@@ -20,13 +21,16 @@ const (
 // Device is the entropy device.
 type Device struct {
 	src     io.Reader
+	limiter *ratelimit.Limiter
 	workers virtio.Workers
 }
 
 // New returns a device that takes its bytes from src, such as
-// crypto/rand.Reader. src is read by one goroutine; where it fails the driver
-// gets fewer bytes.
-func New(src io.Reader) *Device { return &Device{src: src} }
+// crypto/rand.Reader, no faster than limiter allows. src is read by one
+// goroutine; where it fails the driver gets fewer bytes.
+func New(src io.Reader, limiter *ratelimit.Limiter) *Device {
+	return &Device{src: src, limiter: limiter}
+}
 
 // Type implements virtio.Device.
 func (*Device) Type() uint32 { return deviceType }
@@ -43,7 +47,7 @@ func (*Device) ReadConfig(uint32, []byte) {}
 // Start implements virtio.Device.
 func (d *Device) Start(_ uint64, queues []*virtio.Queue) error {
 	q := queues[0]
-	d.workers.Go(q, func() { q.Serve(d.fill) })
+	d.workers.Go(q, func() { q.Serve(func(c *virtio.Chain) (uint32, bool) { return d.fill(q, c) }) })
 	return nil
 }
 
@@ -54,9 +58,11 @@ func (d *Device) Stop() error {
 }
 
 // fill fills c and returns how many bytes it wrote.
-func (d *Device) fill(c *virtio.Chain) uint32 {
+func (d *Device) fill(q *virtio.Queue, c *virtio.Chain) (written uint32, ok bool) {
 	c.Writable.Truncate(maxRequest)
-	var written uint32
+	if !q.Admit(d.limiter, c.Writable.Len()) {
+		return 0, false
+	}
 	for _, b := range c.Writable {
 		n, err := io.ReadFull(d.src, b)
 		written += uint32(n)
@@ -64,5 +70,5 @@ func (d *Device) fill(c *virtio.Chain) uint32 {
 			break
 		}
 	}
-	return written
+	return written, true
 }

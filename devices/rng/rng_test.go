@@ -36,7 +36,7 @@ func both(t *testing.T, f func(t *testing.T, features uint64)) {
 
 func TestFillsBuffersInOrder(t *testing.T) {
 	both(t, func(t *testing.T, features uint64) {
-		d := virtiotest.New(t, rng.New(new(counter)))
+		d := virtiotest.New(t, rng.New(new(counter), nil))
 		d.Start(features)
 		a, b := d.Room(3), d.Room(5)
 		if n := d.Queue(0).Do(a, b); n != 8 {
@@ -50,7 +50,7 @@ func TestFillsBuffersInOrder(t *testing.T) {
 }
 
 func TestRequestIsBounded(t *testing.T) {
-	d := virtiotest.New(t, rng.New(new(counter)))
+	d := virtiotest.New(t, rng.New(new(counter), nil))
 	d.Start(0)
 	room := d.Room(1 << 20)
 	n := d.Queue(0).Do(room)
@@ -63,7 +63,7 @@ func TestRequestIsBounded(t *testing.T) {
 }
 
 func TestReadableBufferIsLeftAlone(t *testing.T) {
-	d := virtiotest.New(t, rng.New(new(counter)))
+	d := virtiotest.New(t, rng.New(new(counter), nil))
 	d.Start(0)
 	in, out := d.Put([]byte("abc")), d.Room(2)
 	if n := d.Queue(0).Do(in, out); n != 2 {
@@ -76,7 +76,7 @@ func TestReadableBufferIsLeftAlone(t *testing.T) {
 
 func TestSourceFails(t *testing.T) {
 	src := io.MultiReader(bytes.NewReader([]byte{1, 2, 3}), failing{})
-	d := virtiotest.New(t, rng.New(src))
+	d := virtiotest.New(t, rng.New(src, nil))
 	d.Start(0)
 	if n := d.Queue(0).Do(d.Room(8)); n != 3 {
 		t.Errorf("%d bytes written, want the 3 there were", n)
@@ -89,7 +89,7 @@ func TestSourceFails(t *testing.T) {
 // TestSourceFailsOnce: what is written is the beginning of the buffers, without a
 // gap.
 func TestSourceFailsOnce(t *testing.T) {
-	d := virtiotest.New(t, rng.New(iotest.TimeoutReader(iotest.OneByteReader(new(counter)))))
+	d := virtiotest.New(t, rng.New(iotest.TimeoutReader(iotest.OneByteReader(new(counter))), nil))
 	d.Start(0)
 	a, b := d.Room(4), d.Room(4) // the second byte fails, those after it do not
 	if n := d.Queue(0).Do(a, b); n != 1 || !bytes.Equal(d.Bytes(b), make([]byte, 4)) {
@@ -102,7 +102,7 @@ type failing struct{}
 func (failing) Read([]byte) (int, error) { return 0, errors.New("no entropy") }
 
 func TestRestart(t *testing.T) {
-	d := virtiotest.New(t, rng.New(rand.Reader))
+	d := virtiotest.New(t, rng.New(rand.Reader, nil))
 	for range 20 {
 		d.Start(virtio.FeatureEventIdx)
 		if n := d.Queue(0).Do(d.Room(16)); n != 16 {
@@ -112,7 +112,7 @@ func TestRestart(t *testing.T) {
 }
 
 func TestRequestAllocatesNothing(t *testing.T) {
-	d := virtiotest.New(t, rng.New(rand.Reader))
+	d := virtiotest.New(t, rng.New(rand.Reader, nil))
 	d.Start(virtio.FeatureEventIdx)
 	q, room := d.Queue(0), d.Room(64)
 	if n := testing.AllocsPerRun(100, func() { q.Do(room) }); n != 0 {

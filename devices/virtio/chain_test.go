@@ -70,7 +70,7 @@ func TestVector(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close() //nolint:errcheck // a test's file
+	defer f.Close()
 	var v virtio.Vector
 	rapid.Check(t, func(rt *rapid.T) {
 		b, want := pieces(rt)
@@ -99,7 +99,7 @@ func TestVectorManyPieces(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close() //nolint:errcheck // a test's file
+	defer f.Close()
 	want := make([]byte, 3000)
 	var b virtio.Buffers
 	for i := range want {

@@ -28,7 +28,7 @@ func (*echo) ReadConfig(uint32, []byte) {}
 func (e *echo) Start(_ uint64, queues []*virtio.Queue) error {
 	e.queues = queues
 	for i, q := range queues {
-		e.workers.Go(q, func() { q.Serve(func(c *virtio.Chain) uint32 { return e.handle(c, &e.buf[i]) }) })
+		e.workers.Go(q, func() { q.Serve(func(c *virtio.Chain) (uint32, bool) { return e.handle(c, &e.buf[i]), true }) })
 	}
 	return nil
 }

@@ -78,7 +78,8 @@ type Queue struct {
 
 	broken  bool
 	stopped atomic.Bool
-	count   [8]byte // the eventfd's counter, read and ignored
+	done    chan struct{} // closed when stopped
+	count   [8]byte       // the eventfd's counter, read and ignored
 }
 
 // NewQueue returns the queue that cfg describes. It fails if the driver laid the
@@ -91,6 +92,7 @@ func NewQueue(cfg QueueConfig) (*Queue, error) {
 		availIdx:  cfg.State.Avail,
 		filled:    cfg.State.Used,
 		published: cfg.State.Used,
+		done:      make(chan struct{}),
 	}
 	if cfg.Size == 0 || cfg.Size&(cfg.Size-1) != 0 || cfg.Size > MaxQueueSize {
 		return nil, fmt.Errorf("queue size %d is not a power of two up to %d", cfg.Size, MaxQueueSize)
@@ -209,6 +211,10 @@ func (q *Queue) walk(c *Chain, head uint16) error {
 	return nil
 }
 
+// Undo puts the n chains that Next gave last, none of them pushed, back: as if they
+// had never been taken.
+func (q *Queue) Undo(n int) { q.next -= uint16(n) }
+
 // Push gives c back to the driver with written bytes of its writable buffers
 // filled, counted from their beginning. The driver sees it at the next Flush.
 func (q *Queue) Push(c *Chain, written uint32) {
@@ -289,7 +295,9 @@ func (q *Queue) askForKick() {
 // Stop makes Wait and Next return false, now and for ever. The goroutine that
 // serves the queue ends by that; Stop does not wait for it.
 func (q *Queue) Stop() {
-	q.stopped.Store(true)
+	if !q.stopped.Swap(true) {
+		close(q.done)
+	}
 	_ = q.cfg.Kick.SetReadDeadline(time.Unix(1, 0)) // fails only if closed, which also ends Wait
 }
 

@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"strings"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
 	"github.com/mvm-project/mvm/devices/virtio"
 	"github.com/mvm-project/mvm/devices/virtio/virtiotest"
+	"github.com/mvm-project/mvm/ratelimit"
 )
 
 // TestChainsComeBackWhole offers batches of chains, cut into pieces at random, and
@@ -260,4 +262,51 @@ func TestRequestAllocatesNothing(t *testing.T) {
 			t.Errorf("%v allocations per request", n)
 		}
 	})
+}
+
+// TestAdmit has a throttled request go back to the ring when the queue stops, and a
+// new queue find it there.
+func TestAdmit(t *testing.T) {
+	c := config(t)
+	q, err := virtio.NewQueue(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ram, err := c.Memory.Slice(virtiotest.Base, 1<<16)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ram[0x1002] = 3 // idx: three empty chains at descriptor 0
+	l := ratelimit.New(ratelimit.Limits{Ops: &ratelimit.Bucket{Size: 1, Refill: time.Hour}})
+	served := make(chan bool)
+	go func() { // ends by Stop
+		defer close(served)
+		q.Serve(func(*virtio.Chain) (uint32, bool) {
+			ok := q.Admit(l, 0)
+			served <- ok
+			return 0, ok
+		})
+	}()
+	if !<-served {
+		t.Fatal("the first request is not admitted")
+	}
+	for l.Stats().Throttled == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	used, err := c.Memory.Slice(c.Used, 4)
+	if err != nil {
+		t.Fatal(err)
+	}
+	q.Stop()
+	q.Stop() // once more is harmless
+	if <-served {
+		t.Error("a request is admitted after Stop")
+	}
+	<-served
+	if used[2] != 1 {
+		t.Errorf("%d requests are given back, want 1", used[2])
+	}
+	if s := q.State(); s != (virtio.QueueState{Avail: 1, Used: 1}) {
+		t.Errorf("the queue stands at %+v", s)
+	}
 }

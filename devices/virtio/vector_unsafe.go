@@ -35,7 +35,8 @@ func (v *Vector) WriteAt(f *os.File, b *Buffers, off int64) error {
 func (v *Vector) transfer(trap uintptr, f *os.File, b *Buffers, off int64) error {
 	for len(*b) > 0 {
 		v.set(*b)
-		n, errno := v.call(trap, f, off)
+		n, errno := v.call(trap, f.Fd(), off)
+		runtime.KeepAlive(f) // its fd is open until here
 		switch {
 		case errno == unix.EINTR: // nothing was transferred
 		case errno != 0:
@@ -49,6 +50,28 @@ func (v *Vector) transfer(trap uintptr, f *os.File, b *Buffers, off int64) error
 	return nil
 }
 
+// Readv makes one call of readv(2) into b, of a descriptor that is open meanwhile.
+func (v *Vector) Readv(fd uintptr, b Buffers) (int, error) { return v.once(unix.SYS_READV, fd, b) }
+
+// Writev makes one call of writev(2) from b, to a descriptor that is open
+// meanwhile.
+func (v *Vector) Writev(fd uintptr, b Buffers) (int, error) { return v.once(unix.SYS_WRITEV, fd, b) }
+
+// once calls until it was not interrupted.
+func (v *Vector) once(trap, fd uintptr, b Buffers) (int, error) {
+	v.set(b)
+	for {
+		n, errno := v.call(trap, fd, 0)
+		switch errno {
+		case 0:
+			return n, nil
+		case unix.EINTR:
+		default:
+			return 0, errno
+		}
+	}
+}
+
 // set makes the system call's argument: the first pieces of b.
 func (v *Vector) set(b Buffers) {
 	v.iov = v.iov[:0]
@@ -57,15 +80,14 @@ func (v *Vector) set(b Buffers) {
 	}
 }
 
-// call is preadv(2) or pwritev(2).
+// call is preadv(2) or pwritev(2), or without an offset readv(2) or writev(2).
 //
 // Why unsafe holds: v.iov is on the heap and is converted in the call itself,
 // which keeps it where it is; its Base pointers keep the pieces, which are
 // memory of the guest and outlive the device anyway; Len is the piece's own.
-func (v *Vector) call(trap uintptr, f *os.File, off int64) (int, unix.Errno) {
-	n, _, errno := unix.Syscall6(trap, f.Fd(), uintptr(unsafe.Pointer(unsafe.SliceData(v.iov))),
+func (v *Vector) call(trap, fd uintptr, off int64) (int, unix.Errno) {
+	n, _, errno := unix.Syscall6(trap, fd, uintptr(unsafe.Pointer(unsafe.SliceData(v.iov))),
 		uintptr(len(v.iov)), uintptr(off), 0, 0)
-	runtime.KeepAlive(f) // its fd is open until here
 	if errno != 0 {
 		return 0, errno
 	}

@@ -41,15 +41,16 @@ type conn struct {
 	// For the rx goroutine's answer to the reader's offer.
 	answer chan outcome
 
-	mu      sync.Mutex
-	changed *sync.Cond // any of what follows
+	mu     sync.Mutex
+	reader *sync.Cond // waits for isOpen, credit, guestNoRecv, closed
+	writer *sync.Cond // waits for pending, guestNoSend, closed
 
 	isOpen, closed bool
 	flags          uint32 // control packets owed; the rx goroutine's list holds c while any is
 
 	// Guest to host, free-running counts of bytes (spec 5.10.6.3).
 	pending     []byte // received, not yet written to the socket
-	writing     bool   // the writer has bytes in hand
+	writing     bool   // the writer has bytes in hand, or the host has not heard OK
 	rxCnt       uint32 // received from the guest
 	fwdCnt      uint32 // of these, written to the socket
 	toldFwd     uint32 // fwdCnt as the guest last heard it
@@ -68,7 +69,7 @@ func newConn(d *Device, k key, uc *net.UnixConn) (*conn, error) {
 		return nil, err
 	}
 	c := &conn{dev: d, key: k, uc: uc, raw: raw, answer: make(chan outcome, 1)}
-	c.changed = sync.NewCond(&c.mu)
+	c.reader, c.writer = sync.NewCond(&c.mu), sync.NewCond(&c.mu)
 	c.tryWrite = c.write
 	return c, nil
 }
@@ -79,11 +80,14 @@ func (c *conn) start() {
 	c.dev.host.Go(c.writeLoop)
 }
 
-func (c *conn) open() {
+// opened notes that the guest agreed. It reports false if it had before.
+func (c *conn) opened() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	first := !c.isOpen
 	c.isOpen = true
-	c.changed.Broadcast()
+	c.reader.Signal()
+	return first
 }
 
 // close ends the connection on the host; goroutines that wait for it return.
@@ -96,8 +100,9 @@ func (c *conn) close() {
 		return
 	}
 	c.closed = true
-	c.changed.Broadcast()
-	c.dev.host.Go(func() { c.uc.Close() })
+	c.reader.Signal()
+	c.writer.Signal()
+	c.dev.host.Go(func() { _ = c.uc.Close() })
 }
 
 // packet handles a packet of the guest for c. It reports whether the connection
@@ -106,7 +111,7 @@ func (c *conn) packet(h header, payload virtio.Buffers) bool {
 	c.peerCredit(h)
 	switch h.op {
 	case opResponse:
-		return c.response()
+		return c.opened() // one that nobody asked for is reset
 	case opData:
 		return c.fromGuest(payload)
 	case opShutdown:
@@ -118,7 +123,7 @@ func (c *conn) packet(h header, payload virtio.Buffers) bool {
 		c.control(flagCredit)
 		return true
 	}
-	return false // a reset, a second request, or nothing the spec knows
+	return false // a second request, or nothing the spec knows
 }
 
 // peerCredit takes over what every header says of the guest's buffer.
@@ -126,7 +131,7 @@ func (c *conn) peerCredit(h header) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.peerAlloc, c.peerFwd = h.bufAlloc, h.fwdCnt
-	c.changed.Broadcast()
+	c.reader.Signal()
 }
 
 // credit is how many bytes the guest has room for. It needs mu. A guest whose
@@ -178,7 +183,7 @@ func (c *conn) fromGuest(data virtio.Buffers) bool {
 	for _, b := range data {
 		c.pending = append(c.pending, b...)
 	}
-	c.changed.Broadcast()
+	c.writer.Signal()
 	return true
 }
 
@@ -219,7 +224,7 @@ func (c *conn) writeLoop() {
 	for {
 		c.mu.Lock()
 		for len(c.pending) == 0 && !c.guestNoSend && !c.closed {
-			c.changed.Wait()
+			c.writer.Wait()
 		}
 		if c.closed {
 			c.mu.Unlock()
@@ -232,16 +237,27 @@ func (c *conn) writeLoop() {
 			c.guestEnded()
 			return
 		}
-		n, err := c.uc.Write(buf)
-		c.mu.Lock()
-		c.writing = false
-		c.mu.Unlock()
-		if err != nil {
+		if err := c.writeAll(buf); err != nil {
 			c.dev.reset(c)
 			return
 		}
-		c.forwarded(uint32(n))
+		c.mu.Lock()
+		c.writing = false
+		c.mu.Unlock()
 	}
+}
+
+// writeAll writes b, and gives the guest credit as the host takes it.
+func (c *conn) writeAll(b []byte) error {
+	for len(b) > 0 {
+		n, err := c.uc.Write(b[:min(len(b), bufAlloc/4)])
+		c.forwarded(uint32(n))
+		if err != nil {
+			return err
+		}
+		b = b[n:]
+	}
+	return nil
 }
 
 // guestEnded passes the end of the guest's direction on. With both directions
@@ -263,7 +279,8 @@ func (c *conn) shutdown(flags uint32) {
 	written := c.guestNoSend && len(c.pending) == 0 && !c.writing
 	c.guestNoRecv = c.guestNoRecv || flags&shutReceive != 0
 	c.guestNoSend = c.guestNoSend || flags&shutSend != 0
-	c.changed.Broadcast()
+	c.reader.Signal()
+	c.writer.Signal()
 	if c.guestNoRecv {
 		_ = c.uc.CloseRead() // the writer on the host gets EPIPE
 	}
@@ -309,7 +326,7 @@ func (c *conn) waitCredit() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for !c.closed && !c.guestNoRecv && (!c.isOpen || c.credit() == 0) {
-		c.changed.Wait()
+		c.reader.Wait()
 	}
 	return !c.closed && !c.guestNoRecv
 }

@@ -23,6 +23,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"sync"
 	"time"
 
@@ -65,6 +66,7 @@ type Device struct {
 	mu       sync.Mutex
 	running  bool
 	conns    map[key]*conn
+	greeting map[*net.UnixConn]struct{} // of the host, before they said where to
 	nextPort uint32
 }
 
@@ -73,9 +75,13 @@ type Device struct {
 func New(cid uint64, path string) (*Device, error) {
 	ln, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 	if err != nil {
+		var call *os.SyscallError
+		if errors.As(err, &call) && call.Syscall == "listen" {
+			_ = os.Remove(path) // bind made it; the error tells enough
+		}
 		return nil, fmt.Errorf("vsock: %w", err)
 	}
-	return &Device{cid: cid, path: path, ln: ln, conns: map[key]*conn{}}, nil
+	return &Device{cid: cid, path: path, ln: ln, conns: map[key]*conn{}, greeting: map[*net.UnixConn]struct{}{}}, nil
 }
 
 // Close removes the socket. The device must be stopped.
@@ -112,7 +118,7 @@ func (d *Device) Start(_ uint64, queues []*virtio.Queue) error {
 	d.running = true
 	d.mu.Unlock()
 	d.workers.Go(queues[rxQueue], d.rx.serve)
-	d.workers.Go(queues[txQueue], func() { queues[txQueue].Serve(d.receive) })
+	d.workers.Go(queues[txQueue], func() { queues[txQueue].Serve(func(c *virtio.Chain) (uint32, bool) { d.receive(c); return 0, true }) })
 	d.host.Go(d.accept) // ends when Stop sets the listener's deadline
 	return nil
 }
@@ -127,6 +133,9 @@ func (d *Device) Stop() error {
 	d.running = false
 	conns := d.conns
 	d.conns = map[key]*conn{}
+	for uc := range d.greeting {
+		_ = uc.SetDeadline(time.Unix(1, 0)) // its goroutine closes it
+	}
 	d.mu.Unlock()
 
 	err := d.ln.SetDeadline(time.Unix(1, 0))
@@ -141,10 +150,10 @@ func (d *Device) Stop() error {
 
 // receive handles one packet of the guest. It writes nothing into the guest's
 // buffers.
-func (d *Device) receive(chain *virtio.Chain) uint32 {
+func (d *Device) receive(chain *virtio.Chain) {
 	h, payload, err := readPacket(chain.Readable)
 	if h.srcCID != d.cid || h.dstCID != hostCID {
-		return 0 // not from this guest, or not for this host: nobody to answer
+		return // not from this guest, or not for this host: nobody to answer
 	}
 	k := key{host: h.dstPort, guest: h.srcPort}
 	c := d.find(k)
@@ -152,10 +161,11 @@ func (d *Device) receive(chain *virtio.Chain) uint32 {
 	case err != nil || h.kind != typeStream:
 		d.drop(c)
 		d.rx.stray(k)
+	case c != nil && h.op == opReset:
+		d.drop(c)
 	case c != nil:
 		if !c.packet(h, payload) {
-			d.drop(c)
-			d.rx.stray(k)
+			d.reset(c)
 		}
 	case h.op == opRequest:
 		if !d.connect(k, h) {
@@ -164,7 +174,6 @@ func (d *Device) receive(chain *virtio.Chain) uint32 {
 	case h.op != opReset:
 		d.rx.stray(k)
 	}
-	return 0
 }
 
 func (d *Device) find(k key) *conn {
@@ -175,20 +184,29 @@ func (d *Device) find(k key) *conn {
 
 // connect answers the guest's request for a connection to host port k.host.
 func (d *Device) connect(k key, h header) bool {
+	if d.full() {
+		return false
+	}
 	uc, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: fmt.Sprintf("%s_%d", d.path, k.host), Net: "unix"})
 	if err != nil {
 		return false
 	}
 	c, err := newConn(d, k, uc)
 	if err != nil || !d.add(c) {
-		uc.Close()
+		_ = uc.Close()
 		return false
 	}
 	c.peerCredit(h)
-	c.open()
+	c.opened()
 	c.control(flagResponse)
 	c.start()
 	return true
+}
+
+func (d *Device) full() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return len(d.conns) >= maxConns
 }
 
 // add takes c in, unless there are too many or the device has stopped.
@@ -202,21 +220,25 @@ func (d *Device) add(c *conn) bool {
 	return true
 }
 
-// drop ends c and forgets it; nil is no connection.
-func (d *Device) drop(c *conn) {
+// drop ends c and forgets it, and reports whether it was still known; nil is no
+// connection.
+func (d *Device) drop(c *conn) bool {
 	if c == nil {
-		return
+		return false
 	}
 	d.mu.Lock()
-	if d.conns[c.key] == c {
+	known := d.conns[c.key] == c
+	if known {
 		delete(d.conns, c.key)
 	}
 	d.mu.Unlock()
 	c.close()
+	return known
 }
 
-// reset ends c and tells the guest.
+// reset ends c and tells the guest, unless either has happened.
 func (d *Device) reset(c *conn) {
-	d.drop(c)
-	d.rx.stray(c.key)
+	if d.drop(c) {
+		d.rx.stray(c.key)
+	}
 }

@@ -1,9 +1,12 @@
 package vsock
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"net"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -16,33 +19,26 @@ const (
 	// connectTimeout bounds how long a host process may take to say CONNECT, and
 	// the guest to answer.
 	connectTimeout = 10 * time.Second
+	// acceptPause is how long a failing accept rests.
+	acceptPause = 100 * time.Millisecond
 	// maxConnectLine is "CONNECT 4294967295\n".
 	maxConnectLine = 19
 )
-
-// response is the guest's yes to the host's request. A connection that asked for
-// nothing gets a reset.
-func (c *conn) response() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.isOpen {
-		return false
-	}
-	c.isOpen = true
-	c.changed.Broadcast()
-	return true
-}
 
 // accept takes the host's connections until Stop.
 func (d *Device) accept() {
 	for {
 		uc, err := d.ln.AcceptUnix()
-		if err != nil {
+		switch {
+		case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, net.ErrClosed):
 			return
+		case err != nil: // no descriptors left, for one: it may get better
+			time.Sleep(acceptPause)
+			continue
 		}
 		d.host.Go(func() { // ends by connectTimeout, or when Stop closes the connection
 			if err := d.fromHost(uc); err != nil {
-				uc.Close()
+				_ = uc.Close()
 			}
 		})
 	}
@@ -50,10 +46,7 @@ func (d *Device) accept() {
 
 // fromHost carries a connection of the host's to the guest.
 func (d *Device) fromHost(uc *net.UnixConn) error {
-	if err := uc.SetDeadline(time.Now().Add(connectTimeout)); err != nil {
-		return err
-	}
-	port, err := readConnect(uc)
+	port, err := d.greet(uc)
 	if err != nil {
 		return err
 	}
@@ -61,24 +54,48 @@ func (d *Device) fromHost(uc *net.UnixConn) error {
 	if err != nil {
 		return err
 	}
+	c.writing = true // nothing of the guest's may overtake OK
 	if !d.add(c) {
 		return errors.New("too many connections")
 	}
 	c.control(flagRequest)
 	if !c.waitOpen() {
-		d.drop(c)
+		d.reset(c)
 		return errors.New("nobody listens")
 	}
-	if _, err := fmt.Fprintf(uc, "OK %d\n", c.key.host); err != nil {
+	_, err = fmt.Fprintf(uc, "OK %d\n", c.key.host)
+	if err = errors.Join(err, uc.SetDeadline(time.Time{})); err != nil {
 		d.reset(c)
 		return err
 	}
-	if err := uc.SetDeadline(time.Time{}); err != nil {
-		d.reset(c)
-		return err
-	}
+	c.mu.Lock()
+	c.writing = false
+	c.mu.Unlock()
 	c.start()
 	return nil
+}
+
+// greet reads which port a host process wants. Until it has, the process has a
+// place in d.greeting, by which Stop can end the wait.
+func (d *Device) greet(uc *net.UnixConn) (port uint32, err error) {
+	d.mu.Lock()
+	ok := d.running && len(d.greeting) < maxConns
+	if ok {
+		d.greeting[uc] = struct{}{}
+	}
+	d.mu.Unlock()
+	if !ok {
+		return 0, errors.New("too many connections")
+	}
+	defer func() {
+		d.mu.Lock()
+		delete(d.greeting, uc)
+		d.mu.Unlock()
+	}()
+	if err := uc.SetDeadline(time.Now().Add(connectTimeout)); err != nil {
+		return 0, err
+	}
+	return readConnect(uc)
 }
 
 // waitOpen waits for the guest's answer, no longer than connectTimeout.
@@ -88,7 +105,7 @@ func (c *conn) waitOpen() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for !c.isOpen && !c.closed {
-		c.changed.Wait()
+		c.reader.Wait()
 	}
 	return !c.closed
 }
@@ -106,19 +123,17 @@ func (d *Device) hostPort() uint32 {
 
 // readConnect reads "CONNECT <port>\n" and not a byte more.
 func readConnect(c net.Conn) (uint32, error) {
-	var line []byte
-	for b := make([]byte, 1); len(line) < maxConnectLine; {
-		if _, err := c.Read(b); err != nil {
+	line := make([]byte, 0, maxConnectLine)
+	for !bytes.HasSuffix(line, []byte("\n")) && len(line) < maxConnectLine {
+		if _, err := io.ReadFull(c, line[len(line):len(line)+1]); err != nil {
 			return 0, err
 		}
-		if b[0] == '\n' {
-			break
-		}
-		line = append(line, b[0])
+		line = line[:len(line)+1]
 	}
-	text, ok := strings.CutPrefix(string(line), "CONNECT ")
+	text, starts := strings.CutPrefix(string(line), "CONNECT ")
+	text, ends := strings.CutSuffix(text, "\n")
 	port, err := strconv.ParseUint(text, 10, 32)
-	if !ok || err != nil {
+	if !starts || !ends || err != nil {
 		return 0, fmt.Errorf("%q is not CONNECT and a port", line)
 	}
 	return uint32(port), nil

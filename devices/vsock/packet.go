@@ -3,7 +3,6 @@ package vsock
 import (
 	"encoding/binary"
 	"fmt"
-	"io"
 
 	"github.com/mvm-project/mvm/devices/virtio"
 )
@@ -80,8 +79,8 @@ func decode(b [headerSize]byte) header {
 // and its payload, still in guest memory.
 func readPacket(b virtio.Buffers) (header, virtio.Buffers, error) {
 	var raw [headerSize]byte
-	if _, err := io.ReadFull(&b, raw[:]); err != nil {
-		return header{}, nil, fmt.Errorf("packet shorter than its header: %w", err)
+	if n, _ := b.Read(raw[:]); n < headerSize {
+		return header{}, nil, fmt.Errorf("packet of %d bytes, shorter than its header", n)
 	}
 	h := decode(raw)
 	if uint64(h.length) > uint64(b.Len()) {

@@ -2,6 +2,7 @@ package vsock
 
 import (
 	"errors"
+	"slices"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -9,8 +10,12 @@ import (
 	"github.com/mvm-project/mvm/devices/virtio"
 )
 
-// maxData bounds the payload of one packet to the guest, in bytes.
-const maxData = 64 << 10
+const (
+	// maxData bounds the payload of one packet to the guest, in bytes.
+	maxData = 64 << 10
+	// maxOffer bounds what one connection sends before others have their turn.
+	maxOffer = 64 << 10
+)
 
 // offered is a connection whose socket may have bytes.
 type offered struct {
@@ -118,7 +123,7 @@ func (r *rx) nextControl() (header, bool) {
 		c := r.owing[0]
 		h, last := c.nextControl()
 		if last {
-			r.owing = r.owing[1:]
+			r.owing = slices.Delete(r.owing, 0, 1) // keeps the array: no allocation at the next
 		}
 		if h.op != 0 {
 			return h, true
@@ -126,7 +131,7 @@ func (r *rx) nextControl() (header, bool) {
 	}
 	if len(r.strays) > 0 {
 		k := r.strays[0]
-		r.strays = r.strays[1:]
+		r.strays = slices.Delete(r.strays, 0, 1)
 		return r.dev.header(k, opReset), true
 	}
 	return header{}, false
@@ -210,27 +215,47 @@ func (r *rx) send(h header) bool {
 	return true
 }
 
-// data reads the offered socket into the guest's next buffer.
+// data reads the offered socket into the guest's next buffers, several in turn:
+// each offer costs two changes of goroutine.
 func (r *rx) data(o offered) outcome {
-	if !r.take() {
-		return ended
+	for left := maxOffer; left > 0; {
+		if !r.take() {
+			return ended
+		}
+		n, result := r.fill(o, min(left, maxData))
+		if result != more || n == 0 {
+			return result
+		}
+		left -= n
 	}
+	return more
+}
+
+// fill reads at most limit bytes of the offered socket into the guest's next
+// buffer and sends them. Of none, more means that the reader has to wait for
+// credit.
+func (r *rx) fill(o offered, limit int) (int, outcome) {
 	o.c.mu.Lock()
-	limit := min(o.c.credit(), maxData)
+	limit = min(o.c.credit(), limit)
 	o.c.mu.Unlock()
 	if limit == 0 {
-		return more // the reader waits for credit
+		return 0, more
 	}
 	r.room = append(r.room[:0], r.chain.Writable...)
 	room := r.room
 	room.Drop(headerSize)
+	if len(room) == 0 { // a buffer that holds no packet goes back as it came
+		r.q.Push(&r.chain, 0)
+		r.haveChain = false
+		return 0, more
+	}
 	room.Truncate(limit)
-	n, err := readSocket(o.fd, room)
+	n, err := readSocket(o.fd, room[0]) // Linux's buffers are of one piece
 	switch {
 	case errors.Is(err, unix.EAGAIN):
-		return empty
+		return 0, empty
 	case err != nil || n == 0:
-		return ended
+		return 0, ended
 	}
 	o.c.mu.Lock()
 	o.c.txCnt += uint32(n)
@@ -238,16 +263,12 @@ func (r *rx) data(o offered) outcome {
 	o.c.mu.Unlock()
 	h.length = uint32(n)
 	r.push(h, n)
-	return more
+	return n, more
 }
 
-// readSocket reads into the first piece of b, which a Linux guest's buffers are.
-func readSocket(fd int, b virtio.Buffers) (int, error) {
-	if len(b) == 0 {
-		return 0, unix.EAGAIN
-	}
+func readSocket(fd int, p []byte) (int, error) {
 	for {
-		n, err := unix.Read(fd, b[0])
+		n, err := unix.Read(fd, p)
 		if !errors.Is(err, unix.EINTR) {
 			return n, err
 		}

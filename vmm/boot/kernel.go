@@ -3,9 +3,11 @@ package boot
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"math"
+	"slices"
 )
 
 // image is a kernel file, understood and checked: what to copy where.
@@ -18,16 +20,17 @@ type image struct {
 	file       File
 }
 
-// segment is a piece of the file and its place in RAM.
+// segment is a piece of the file, size bytes from off on, and its place in RAM,
+// room bytes of which the rest stays zero.
 type segment struct {
-	gpa, size uint64
-	off       int64
+	gpa, size, room uint64
+	off             int64
 }
 
 // parseKernel reads the headers of f, which may hold anything.
 func parseKernel(f File) (*image, error) {
 	head := make([]byte, min(f.Size(), pageSize))
-	if _, err := f.ReadAt(head, 0); err != nil && err != io.EOF {
+	if _, err := f.ReadAt(head, 0); err != nil && !errors.Is(err, io.EOF) {
 		return nil, fmt.Errorf("read the kernel: %w", err)
 	}
 	var img *image
@@ -99,10 +102,15 @@ func parseELF(f File, head []byte) (*image, error) {
 			return nil, err
 		}
 	}
-	if img.entry < highStart || img.entry >= img.end {
+	if !img.holds(img.entry) {
 		return nil, fmt.Errorf("entry point %#x lies outside the kernel: %w", img.entry, ErrNoKernel)
 	}
 	return img, nil
+}
+
+// holds reports whether the file has a byte for gpa.
+func (img *image) holds(gpa uint64) bool {
+	return slices.ContainsFunc(img.segments, func(s segment) bool { return gpa >= s.gpa && gpa-s.gpa < s.size })
 }
 
 // addSegment checks one PT_LOAD program header and takes it over.
@@ -112,14 +120,14 @@ func (img *image) addSegment(phdr []byte, fileSize int64) error {
 	size, memSize := le.Uint64(phdr[32:]), le.Uint64(phdr[40:])
 	switch {
 	case off > uint64(fileSize) || size > uint64(fileSize)-off:
-		return fmt.Errorf("the kernel file is cut short: a segment ends at byte %d of %d", off+size, fileSize)
+		return fmt.Errorf("the kernel file is cut short: it has %d bytes, a segment has %d from %d on", fileSize, size, off)
 	case size > memSize || gpa < highStart || gpa > math.MaxUint32 || memSize > math.MaxUint32:
 		return fmt.Errorf("segment of %d bytes at %#x: %w", memSize, gpa, ErrNoKernel)
+	case slices.ContainsFunc(img.segments, func(s segment) bool { return gpa < s.gpa+s.room && s.gpa < gpa+memSize }):
+		return fmt.Errorf("segment of %d bytes at %#x lies over another: %w", memSize, gpa, ErrNoKernel)
 	}
 	img.end = max(img.end, gpa+memSize)
-	if size > 0 {
-		img.segments = append(img.segments, segment{gpa: gpa, size: size, off: int64(off)})
-	}
+	img.segments = append(img.segments, segment{gpa: gpa, size: size, room: memSize, off: int64(off)})
 	return nil
 }
 
@@ -142,6 +150,7 @@ const (
 	hdrPrefAddress   = 0x258
 	hdrInitSize      = 0x260
 	hdrEnd           = 0x264
+	hdrMax           = 0x290 // here the zero page goes on with other things
 
 	bootFlag      = 0xaa55
 	headerMagic   = "HdrS"
@@ -177,11 +186,11 @@ func parseBzImage(f File, head []byte) (*image, error) {
 	if gpa < highStart || gpa > math.MaxUint32 || room < size {
 		return nil, fmt.Errorf("preferred address %#x, %d bytes in %d: %w", gpa, size, room, ErrNoKernel)
 	}
-	end := min(hdrJump+2+int(head[hdrJump+1]), len(head))
+	end := min(hdrJump+2+int(head[hdrJump+1]), len(head), hdrMax)
 	return &image{
 		entry:      gpa + entry64Offset,
 		end:        gpa + room,
-		segments:   []segment{{gpa: gpa, size: size, off: off}},
+		segments:   []segment{{gpa: gpa, size: size, room: room, off: off}},
 		header:     head[hdrSetupSects:end],
 		cmdlineMax: int(min(le.Uint32(head[hdrCmdlineSize:]), cmdlineMax-1)) + 1,
 		initrdMax:  uint64(le.Uint32(head[hdrInitrdAddrMax:])) + 1,

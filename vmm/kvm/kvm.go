@@ -46,7 +46,13 @@ const (
 	nrTranslate           = 0x85
 	nrSetMSRs             = 0x89
 	nrSetCPUID2           = 0x90
-	nrGetTSCKHz           = 0xa3
+	nrGetVCPUEvents       = 0x9f
+	nrSetVCPUEvents       = 0xa0
+	nrEnableCap           = 0xa3 // of a VM
+	nrGetTSCKHz           = 0xa3 // of a vCPU
+	nrGetXSave            = 0xa4
+	nrSetXSave            = 0xa5
+	nrGetXCRs             = 0xa6
 )
 
 // System is an open /dev/kvm.

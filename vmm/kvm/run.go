@@ -115,14 +115,50 @@ func (c *VCPU) MMIO() MMIO {
 	}
 }
 
-// InternalError is what KVM tells of an ExitInternalError: the suberror (1 is
-// "emulation", an instruction that KVM could not carry out) and its data.
-func (c *VCPU) InternalError() (suberror uint32, data []uint64) {
+// Suberror is the kind of an ExitInternalError.
+type Suberror uint32
+
+func (s Suberror) String() string {
+	switch s {
+	case 1:
+		return "emulation" // of an instruction, which KVM could not carry out
+	case 2:
+		return "simultaneous exceptions"
+	case 3:
+		return "delivery of an event"
+	case 4:
+		return "unexpected exit reason"
+	}
+	return "unknown"
+}
+
+// InternalError is what KVM tells of an ExitInternalError.
+func (c *VCPU) InternalError() (suberror Suberror, data []uint64) {
 	e := c.run.exit[:]
 	for i := range min(binary.LittleEndian.Uint32(e[4:]), 16) {
 		data = append(data, binary.LittleEndian.Uint64(e[8+8*i:]))
 	}
-	return binary.LittleEndian.Uint32(e), data
+	return Suberror(binary.LittleEndian.Uint32(e)), data
+}
+
+// SuberrorEmulation is the suberror of an instruction that KVM could not carry
+// out (KVM_INTERNAL_ERROR_EMULATION).
+const SuberrorEmulation = 1
+
+// maxInstruction is the length of the longest x86 instruction, in bytes.
+const maxInstruction = 15
+
+// FailedInstruction is, after an ExitInternalError, the code at RIP as far as KVM
+// read it, of an instruction that it could not carry out; nil if it was something
+// else that failed. It aliases the vCPU's run pages.
+func (c *VCPU) FailedInstruction() []byte {
+	e := c.run.exit[:] // struct emulation_failure
+	const hasBytes = 1 // KVM_INTERNAL_ERROR_EMULATION_FLAG_INSTRUCTION_BYTES
+	le := binary.LittleEndian
+	if le.Uint32(e) != SuberrorEmulation || le.Uint32(e[4:]) < 3 || le.Uint64(e[8:])&hasBytes == 0 {
+		return nil
+	}
+	return e[17:][:min(e[16], maxInstruction)]
 }
 
 // FailEntry is the processor's reason of an ExitFailEntry.

@@ -85,9 +85,9 @@ func (c *VCPU) TSCKHz() (int, error) {
 
 // translation is struct kvm_translation.
 type translation struct {
-	linear, physical         uint64
-	valid, writeable, userOK uint8
-	_                        [5]uint8
+	linear, physical uint64
+	valid            uint8
+	_                [7]uint8 // writeable, usermode
 }
 
 // Translate gives the GPA of a linear address under the vCPU's page tables.

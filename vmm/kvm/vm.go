@@ -43,6 +43,23 @@ func (v *VM) CreateIRQChip() error {
 	return nil
 }
 
+// enableCap is struct kvm_enable_cap.
+type enableCap struct {
+	capability, _ uint32
+	args          [4]uint64
+	_             [64]byte
+}
+
+// EnableCap switches a capability of the VM on (KVM_CHECK_EXTENSION numbers them
+// all; only some are to be switched on).
+func (v *VM) EnableCap(capability uint32, arg uint64) error {
+	c := enableCap{capability: capability, args: [4]uint64{arg}}
+	if err := callPtr(v.f, gokvm.IIOW(nrEnableCap, sizeOf[enableCap]()), &c); err != nil {
+		return fmt.Errorf("KVM_ENABLE_CAP %d: %w", capability, err)
+	}
+	return nil
+}
+
 // SetMemory makes ram the guest's memory at gpa. ram is a page-aligned mapping
 // that outlives the VM.
 func (v *VM) SetMemory(slot uint32, gpa uint64, ram []byte) error {
@@ -75,8 +92,8 @@ func (v *VM) IRQLine(gsi uint32, level bool) error {
 
 // irqfd is struct kvm_irqfd.
 type irqfd struct {
-	fd, gsi, flags, resampleFD uint32
-	_                          [16]byte
+	fd, gsi uint32
+	_       [24]byte // flags, resamplefd
 }
 
 // IRQFD raises an edge on an interrupt line whenever e is written. It ends when e

@@ -50,7 +50,7 @@ func (p *probe) Start(features uint64, queues []*virtio.Queue) error {
 }
 
 func (p *probe) serve(q *virtio.Queue) {
-	q.Serve(func(*virtio.Chain) uint32 { return 0 })
+	q.Serve(func(*virtio.Chain) (uint32, bool) { return 0, true })
 	if p.ended != nil {
 		p.ended()
 	}
