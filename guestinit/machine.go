@@ -6,41 +6,33 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/mvm-project/mvm/guestinit/internal/stage"
 )
 
-// mount is one call of mount(2).
-type mount struct {
-	source, target, fstype string
-	flags                  uintptr
-	data                   string
-}
-
-func (m mount) do() error {
-	if err := unix.Mount(m.source, m.target, m.fstype, m.flags, m.data); err != nil {
-		return fmt.Errorf("mount %s %s on %s: %w", m.fstype, m.source, m.target, err)
-	}
-	return nil
-}
-
-// mountAll makes each mount point and mounts on it.
-func mountAll(mounts []mount) error {
-	for _, m := range mounts {
-		if err := os.MkdirAll(m.target, 0o755); err != nil {
-			return err
-		}
-		if err := m.do(); err != nil {
-			return err
-		}
-	}
-	return nil
-}
+// Where PID 1 puts things; a container sees none of it.
+const (
+	runDir        = "/run"
+	cgroupDir     = runDir + "/cgroup"     // the unified hierarchy
+	procDir       = "/proc"                // of the machine's PID namespace
+	containersDir = runDir + "/containers" // a folder for each
+)
 
 // mountEarly makes what PID 1 itself needs: device nodes, and a place for mounts.
 func mountEarly() error {
-	return mountAll([]mount{
-		{"dev", "/dev", "devtmpfs", unix.MS_NOSUID, "mode=0755"},
-		{"run", runDir, "tmpfs", unix.MS_NOSUID | unix.MS_NODEV, "mode=0755"},
+	return stage.MountAll([]stage.Mount{
+		{Source: "dev", Target: "/dev", FSType: "devtmpfs", Flags: unix.MS_NOSUID, Data: "mode=0755"},
+		{Source: "run", Target: runDir, FSType: "tmpfs", Flags: unix.MS_NOSUID | unix.MS_NODEV, Data: "mode=0755"},
 	})
+}
+
+// raiseFiles lets PID 1, and what it starts, have more files open than the kernel
+// gives its first process.
+func raiseFiles() error {
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: stage.HardFiles, Max: stage.HardFiles}); err != nil {
+		return fmt.Errorf("raise the limit of open files: %w", err)
+	}
+	return nil
 }
 
 // loopbackUp sets the loopback interface up.
@@ -49,7 +41,7 @@ func loopbackUp() error {
 	if err != nil {
 		return fmt.Errorf("loopback: %w", err)
 	}
-	defer unix.Close(fd)
+	defer func() { _ = unix.Close(fd) }()
 	ifr, err := unix.NewIfreq("lo")
 	if err != nil {
 		return fmt.Errorf("loopback: %w", err)
@@ -68,7 +60,7 @@ func seedRandom(seed []byte) error {
 	if err != nil {
 		return err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	if _, err := f.Write(seed); err != nil {
 		return fmt.Errorf("seed the random generator: %w", err)
 	}

@@ -1,10 +1,10 @@
-// Command guestinit is PID 1 of the microVM. It prepares the machine, asks the
-// host over vsock what to run, starts the container's process in namespaces of
-// its own, carries its standard streams, reaps every orphan, and reports how the
-// process ended. docs/guestinit.md draws the sequence.
+// Command guestinit is PID 1 of the microVM. It asks the host over vsock what to
+// do, runs containers' processes in namespaces of their own, carries their
+// streams, reaps every orphan, and reports how each process ended.
+// docs/guestinit.md draws how it works, docs/protocol.md what it says.
 //
-// The same program, started by itself as "/init container", is the first stage
-// of the container's process: see container.go.
+// The same program, started by itself, is the first stage of a container's
+// process, and a container's init: package stage.
 package main
 
 import (
@@ -15,6 +15,7 @@ import (
 	"github.com/mdlayher/vsock"
 	"golang.org/x/sys/unix"
 
+	"github.com/mvm-project/mvm/guestinit/internal/stage"
 	"github.com/mvm-project/mvm/guestinit/proto"
 )
 
@@ -23,8 +24,13 @@ func main() {
 	// to a bound that a long stream of messages would reach.
 	debug.SetGCPercent(-1)
 	debug.SetMemoryLimit(32 << 20)
-	if len(os.Args) > 1 && os.Args[1] == stageName {
-		stage()
+	if len(os.Args) > 1 {
+		switch os.Args[1] {
+		case stage.Name:
+			stage.Main()
+		case stage.InitName:
+			stage.Init(os.Args[2:])
+		}
 	}
 	if err := boot(); err != nil {
 		die(err)
@@ -41,7 +47,9 @@ func boot() error {
 	if err != nil {
 		return err
 	}
-	return (&session{control: control, dial: dial, exe: "/init"}).serve()
+	s := newSession(control, dial, "/init")
+	go s.reaper.Run() // as long as the machine
+	return s.serve()
 }
 
 // dial opens a connection to the host and says what it is for.
@@ -50,7 +58,8 @@ func dial(m proto.Message) (conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect to the host over vsock (the kernel needs virtio-mmio and vsock built in): %w", err)
 	}
-	if err := proto.WriteFrame(c, m); err != nil {
+	if err := proto.WriteMessage(c, m); err != nil {
+		_ = c.Close()
 		return nil, fmt.Errorf("greet the host: %w", err)
 	}
 	return c, nil

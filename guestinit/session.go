@@ -1,13 +1,19 @@
 package main
 
 import (
+	"bufio"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/mvm-project/mvm/guestinit/internal/procs"
+	"github.com/mvm-project/mvm/guestinit/internal/reaper"
+	"github.com/mvm-project/mvm/guestinit/internal/stage"
 	"github.com/mvm-project/mvm/guestinit/proto"
 )
 
@@ -18,125 +24,251 @@ type conn interface {
 	CloseWrite() error
 }
 
-// session is the conversation with the host about one container.
+// session is the conversation with the host, and all that runs for it.
 type session struct {
 	control conn
 	dial    func(proto.Message) (conn, error)
 	exe     string // this program
+	reaper  *reaper.Reaper
 
-	mu sync.Mutex // held while a frame is written
+	sending sync.Mutex // held while a frame is written
+
+	// For serve's goroutine alone.
+	ready     bool // Setup was done
+	delegated bool // the cgroup hierarchy is there
+	procfs    bool // procDir is mounted
+	created   int  // containers, ever: each has a number for its folders
+
+	mu         sync.Mutex
+	containers map[string]*container
 }
 
-// send reports to the host. A host that is gone takes the machine with it.
-func (s *session) send(m proto.Message) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return proto.WriteFrame(s.control, m)
+func newSession(control conn, dial func(proto.Message) (conn, error), exe string) *session {
+	return &session{control: control, dial: dial, exe: exe, reaper: reaper.New(), containers: map[string]*container{}}
 }
 
-// serve runs the container the host asks for, and returns when the host has
-// heard how it ended.
-func (s *session) serve() error {
-	m, err := proto.ReadMessage(s.control)
+// send tells the host. A host that is gone takes the machine with it.
+func (s *session) send(m proto.Message) {
+	s.sending.Lock()
+	defer s.sending.Unlock()
+	_ = proto.WriteMessage(s.control, m)
+}
+
+// maxErrorText bounds an error's text, which may quote anything, in bytes.
+const maxErrorText = 4096
+
+// reply answers request id.
+func (s *session) reply(id uint64, r proto.Reply, err error) {
 	if err != nil {
-		return fmt.Errorf("hear from the host: %w", err)
+		e := proto.ErrorOf(err)
+		e.Text = e.Text[:min(len(e.Text), maxErrorText)]
+		r = proto.Reply{Error: e}
 	}
-	if m.Start == nil {
-		return errors.New("the host's first message is no Start")
+	r.ID = id
+	s.send(proto.Message{Reply: &r})
+}
+
+// serve does what the host asks for, until it closes the connection.
+func (s *session) serve() error {
+	in := bufio.NewReader(s.control) // requests come several at a time
+	for {
+		q, err := proto.ReadRequest(in)
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("hear from the host: %w", err)
+		}
+		s.do(q)
 	}
-	exit := s.run(*m.Start)
-	if err := s.send(proto.Message{Exit: &exit}); err != nil {
-		return fmt.Errorf("report the exit: %w", err)
+}
+
+// do begins one request, in the order they come. What takes long is finished by
+// a goroutine, which replies.
+func (s *session) do(q proto.Request) {
+	if s.ready == (q.Setup != nil) {
+		s.reply(q.ID, proto.Reply{}, proto.Errorf(proto.Invalid, "Setup comes first, and once"))
+		return
 	}
-	// The host closes when it has all the output, which a reset would cut off.
-	_, _ = io.Copy(io.Discard, s.control)
+	switch {
+	case q.Spawn != nil:
+		s.spawn(q.ID, *q.Spawn)
+	case q.Delete != nil:
+		go func() { // ends with the container
+			s.reply(q.ID, proto.Reply{}, s.remove(q.Delete.Container))
+		}()
+	case q.Freeze != nil:
+		go func() { // ends within freezePatience
+			s.reply(q.ID, proto.Reply{}, s.freeze(*q.Freeze))
+		}()
+	default:
+		r, err := s.answer(q)
+		s.reply(q.ID, r, err)
+	}
+}
+
+// answer does a request that takes no time.
+func (s *session) answer(q proto.Request) (proto.Reply, error) {
+	switch {
+	case q.Setup != nil:
+		return proto.Reply{}, s.setUp(*q.Setup)
+	case q.Create != nil:
+		return proto.Reply{}, s.create(q.Create.Container)
+	case q.Signal != nil:
+		return proto.Reply{}, s.signal(*q.Signal)
+	case q.Resize != nil:
+		return proto.Reply{}, s.resize(*q.Resize)
+	case q.Update != nil:
+		return proto.Reply{}, s.update(*q.Update)
+	case q.List != nil:
+		return s.list(q.List.Container)
+	case q.Stats != nil:
+		return s.stats(q.Stats.Container)
+	}
+	return proto.Reply{}, proto.Errorf(proto.Invalid, "this request is not known here")
+}
+
+// setUp prepares the machine.
+func (s *session) setUp(m proto.Setup) error {
+	s.ready = true
+	return errors.Join(raiseFiles(), seedRandom(m.Seed), setClock(m.Time), loopbackUp())
+}
+
+func (s *session) signal(m proto.Signal) error {
+	signo := unix.Signal(m.Signo)
+	if m.Process == "" {
+		c, err := s.find(m.Container)
+		if err != nil {
+			return err
+		}
+		if signo == unix.SIGKILL {
+			return c.group.Kill()
+		}
+		return c.group.Signal(signo)
+	}
+	p, err := s.findProcess(m.Container, m.Process)
+	if err != nil {
+		return err
+	}
+	if err := s.reaper.Kill(p.pid, signo); errors.Is(err, unix.ESRCH) {
+		return proto.Errorf(proto.NoProcess, "process %s has ended", m.Process)
+	} else if err != nil {
+		return fmt.Errorf("signal %d to process %s: %w", m.Signo, m.Process, err)
+	}
 	return nil
 }
 
-// run sets the machine up and carries the container to its end.
-func (s *session) run(start proto.Start) proto.Exit {
-	if err := setUp(start); err != nil {
-		return failed(err)
-	}
-	p, err := s.spawn(start.Container)
+func (s *session) resize(m proto.Resize) error {
+	p, err := s.findProcess(m.Container, m.Process)
 	if err != nil {
-		return failed(err)
+		return err
 	}
-	if exit := p.started(); exit != nil {
-		return *exit
+	if p.terminal == nil {
+		return proto.Errorf(proto.Invalid, "process %s has no terminal", m.Process)
 	}
-	if err := s.send(proto.Message{Started: &proto.Started{PID: p.pid}}); err != nil {
-		return failed(err)
-	}
-	go s.signals(p) // ends when the host closes the connection
-	status, err := reap(p.pid)
+	raw, err := p.terminal.SyscallConn()
 	if err != nil {
-		return failed(err)
+		return err
 	}
-	p.streams.Wait()
-	if err := unmountRoot(start.Container.Root); err != nil {
-		return failed(err)
-	}
-	return exitOf(status)
+	var sizeErr error
+	err = raw.Control(func(fd uintptr) {
+		sizeErr = unix.IoctlSetWinsize(int(fd), unix.TIOCSWINSZ, &unix.Winsize{Row: m.Size.Rows, Col: m.Size.Cols})
+	})
+	return errors.Join(err, sizeErr)
 }
 
-// setUp prepares the machine for the container.
-func setUp(start proto.Start) error {
-	return errors.Join(
-		seedRandom(start.Seed),
-		setClock(start.Time),
-		loopbackUp(),
-		mountRoot(start.Container.Root),
-	)
+// freezePatience bounds how long it may take until all processes have stopped:
+// one that waits for a disk does so first.
+const freezePatience = 10 * time.Second
+
+func (s *session) freeze(m proto.Freeze) error {
+	c, err := s.find(m.Container)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	c.frozen = !m.Thaw
+	s.mu.Unlock()
+	return c.group.Freeze(!m.Thaw, freezePatience)
 }
 
-// signals passes the host's signals on.
-func (s *session) signals(p *process) {
-	for {
-		m, err := proto.ReadMessage(s.control)
+func (s *session) update(m proto.Update) error {
+	c, err := s.find(m.Container)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return c.limit(m.Limits)
+}
+
+func (s *session) stats(id string) (proto.Reply, error) {
+	c, err := s.find(id)
+	if err != nil {
+		return proto.Reply{}, err
+	}
+	u, err := c.group.Usage()
+	return proto.Reply{Usage: &u}, err
+}
+
+// listRoom is how much of a frame a list of processes may take, in bytes.
+const listRoom = proto.MaxMessage - 4096
+
+// list describes a container's processes, as many as fit.
+func (s *session) list(id string) (proto.Reply, error) {
+	c, err := s.find(id)
+	if err != nil {
+		return proto.Reply{}, err
+	}
+	pids, err := c.group.PIDs()
+	if err != nil {
+		return proto.Reply{}, err
+	}
+	p, err := s.proc()
+	if err != nil {
+		return proto.Reply{}, err
+	}
+	// A process takes some 150 bytes at least: of more than these, not all fit.
+	const most = listRoom / 150
+	answer := proto.Processes{Truncated: len(pids) > most}
+	room := listRoom
+	for _, info := range p.List(pids[:min(len(pids), most)]) {
+		info.ID = s.nameOf(c, info.VMPID)
+		text, err := json.Marshal(info)
 		if err != nil {
-			return
+			return proto.Reply{}, err
 		}
-		if m.Signal != nil {
-			_ = unix.Kill(p.pid, unix.Signal(m.Signal.Signo)) // it may just have ended
+		if room -= len(text) + 1; room < 0 {
+			answer.Truncated = true
+			break
 		}
+		answer.List = append(answer.List, info)
 	}
+	return proto.Reply{Processes: &answer}, nil
 }
 
-// reap waits for every process that ends, of which PID 1 is the last parent,
-// until pid has.
-func reap(pid int) (unix.WaitStatus, error) {
-	for {
-		var status unix.WaitStatus
-		got, err := unix.Wait4(-1, &status, 0, nil)
-		switch {
-		case errors.Is(err, unix.EINTR):
-		case err != nil:
-			return 0, fmt.Errorf("wait for process %d: %w", pid, err)
-		case got == pid:
-			return status, nil
-		}
+// mountProc mounts what PID 1 can do without until it is asked for: the machine's
+// procfs, and the sysfs that a user namespace has to see to mount its own.
+func (s *session) mountProc() error {
+	if s.procfs {
+		return nil
 	}
+	err := stage.MountAll([]stage.Mount{
+		{Source: "proc", Target: procDir, FSType: "proc"},
+		{Source: "sysfs", Target: "/sys", FSType: "sysfs"},
+	})
+	s.procfs = err == nil
+	return err
 }
 
-// signalBase is what a shell adds to a signal's number to make an exit status.
-const signalBase = 128
-
-// exitOf is the report of a process that has ended.
-func exitOf(status unix.WaitStatus) proto.Exit {
-	if status.Signaled() {
-		return proto.Exit{Code: signalBase + int(status.Signal()), Signal: int(status.Signal())}
+// proc is the machine's procfs.
+func (s *session) proc() (procs.Proc, error) {
+	if err := s.mountProc(); err != nil {
+		return procs.Proc{}, err
 	}
-	return proto.Exit{Code: status.ExitStatus()}
-}
-
-// Exit codes of a process that was never started, as docker gives them.
-const (
-	codeFailed        = 125
-	codeNotExecutable = 126
-	codeNotFound      = 127
-)
-
-func failed(err error) proto.Exit {
-	return proto.Exit{Code: codeFailed, Error: err.Error()}
+	var up unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &up); err != nil {
+		return procs.Proc{}, err
+	}
+	return procs.Proc{Dir: procDir, Boot: time.Now().UnixNano() - up.Nano()}, nil
 }

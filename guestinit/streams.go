@@ -1,6 +1,8 @@
 package main
 
 import (
+	"errors"
+	"fmt"
 	"io"
 	"os"
 
@@ -10,56 +12,167 @@ import (
 // streamBuffer is how much is moved at once, in bytes: what a pipe holds.
 const streamBuffer = 64 << 10
 
-// connect opens a connection to the host for each stream of container id and
-// moves bytes until the streams end. stdin is nil if the host has none to send.
-func (s *session) connect(p *process, id string, stdin, stdout, stderr *os.File) error {
-	for _, out := range []struct {
-		name string
-		file *os.File
-	}{{proto.Stdout, stdout}, {proto.Stderr, stderr}} {
-		c, err := s.open(id, out.name)
+// stream is one of a process's streams, from its pipe or terminal to the host.
+// The connection is made while the first stage is at work.
+type stream struct {
+	name string
+	file *os.File // PID 1's end
+	conn chan conn
+	err  chan error
+}
+
+// files are open files to be closed together.
+type files []*os.File
+
+func (f files) close() {
+	for _, file := range f {
+		_ = file.Close()
+	}
+}
+
+// makeStreams makes what p's first stage gets as its standard streams, and begins
+// to connect the other ends to the host.
+func (s *session) makeStreams(p *process, spec proto.Process) (stdio files, err error) {
+	defer func() {
 		if err != nil {
-			return err
+			stdio.close()
+			for _, st := range p.streams {
+				_ = st.file.Close()
+			}
+			p.streams = nil
 		}
-		p.streams.Add(1)
-		go func() { // ends when every process has closed the pipe, or the host the stream
-			defer p.streams.Done()
-			output(c, out.file)
+	}()
+	for _, name := range []string{proto.Stdin, proto.Stdout, proto.Stderr} {
+		far, near, err := standardStream(name, spec)
+		if err != nil {
+			return stdio, fmt.Errorf("make %s: %w", name, err)
+		}
+		stdio = append(stdio, far)
+		if near != nil {
+			p.streams = append(p.streams, &stream{name: name, file: near})
+		}
+	}
+	if spec.TTY != nil && !spec.Detach {
+		p.streams = []*stream{{name: proto.TTY}}
+	}
+	for _, st := range p.streams {
+		st.conn, st.err = make(chan conn, 1), make(chan error, 1)
+		go func() { // ends when the host has accepted or refused, or is gone
+			c, err := s.dial(proto.Message{Stream: &proto.Stream{Container: p.container.ID, Process: p.id, Name: st.name}})
+			st.conn <- c
+			st.err <- err
 		}()
 	}
-	if stdin == nil {
-		return nil
+	return stdio, nil
+}
+
+// standardStream is a pipe, or /dev/null if the host has no part in it.
+func standardStream(name string, spec proto.Process) (far, near *os.File, err error) {
+	if spec.TTY != nil || spec.Detach || name == proto.Stdin && !spec.Stdin {
+		far, err = os.OpenFile(os.DevNull, os.O_RDWR, 0)
+		return far, nil, err
 	}
-	c, err := s.open(id, proto.Stdin)
-	if err != nil {
+	r, w, err := os.Pipe()
+	if name == proto.Stdin {
+		return r, w, err
+	}
+	return w, r, err
+}
+
+// connect lets p's streams flow; terminal is the master of its terminal, if any.
+func (p *process) connect(terminal *os.File) error {
+	var errs []error
+	conns := make([]conn, len(p.streams))
+	for i, st := range p.streams {
+		conns[i] = <-st.conn
+		errs = append(errs, <-st.err)
+	}
+	if err := errors.Join(errs...); err != nil {
+		for i := range p.streams {
+			p.streams[i].give(conns[i])
+		}
 		return err
 	}
-	go input(stdin, c) // ends with the host's half-close, the pipe's reader, or the machine
+	p.terminal = terminal
+	if len(p.streams) == 0 && terminal != nil {
+		go drain(terminal) // ends when nobody has the terminal open
+	}
+	for i, st := range p.streams {
+		// Each ends when every process has closed its end of the file, or the host
+		// the stream.
+		switch st.name {
+		case proto.Stdin:
+			go input(st.file, conns[i])
+		case proto.TTY:
+			go both(terminal, conns[i])
+		default:
+			go output(conns[i], st.file)
+		}
+	}
 	return nil
 }
 
-func (s *session) open(id, name string) (conn, error) {
-	return s.dial(proto.Message{Stream: &proto.Stream{Container: id, Name: name}})
+// give puts a connection back, for disconnect.
+func (st *stream) give(c conn) {
+	st.conn <- c
+	st.err <- nil
+}
+
+// disconnect closes the streams of a process that never ran.
+func (p *process) disconnect() {
+	for _, st := range p.streams {
+		if st.file != nil {
+			_ = st.file.Close()
+		}
+		go func() { // ends when the host has accepted or refused, or is gone
+			if c := <-st.conn; c != nil {
+				_ = c.Close()
+			}
+		}()
+	}
 }
 
 // output moves what the container writes to the host. When the host's reader is
 // gone, closing the pipe tells the process.
 func output(to conn, from *os.File) {
-	move(to, from)
-	from.Close()
-	to.Close()
+	_ = move(to, from) // the end of either is the end of both
+	_ = from.Close()
+	_ = to.Close()
 }
 
 // input moves what the host sends to the container. When the process does not
 // read any more, the host is told.
 func input(to *os.File, from conn) {
-	move(to, from)
-	to.Close()
-	from.Close()
+	_ = move(to, from) // the end of either is the end of both
+	_ = to.Close()
+	_ = from.Close()
+}
+
+// both moves what is typed to the terminal, and what it shows to the host. The
+// end of what is typed leaves the terminal open; a broken connection hangs it up.
+func both(terminal *os.File, c conn) {
+	typed := make(chan struct{})
+	go func() { // ends with c
+		defer close(typed)
+		if move(terminal, c) != nil {
+			_ = terminal.Close()
+		}
+	}()
+	_ = move(c, terminal) // ends with EIO when nobody has the terminal open
+	_ = terminal.Close()
+	_ = c.Close()
+	<-typed
+}
+
+// drain lets a terminal that nobody looks at go on.
+func drain(terminal *os.File) {
+	_ = move(io.Discard, terminal)
+	_ = terminal.Close()
 }
 
 // move copies without what io.Copy would try first: neither end has a shortcut.
-func move(to io.Writer, from io.Reader) {
+func move(to io.Writer, from io.Reader) error {
 	buf := make([]byte, streamBuffer)
-	_, _ = io.CopyBuffer(struct{ io.Writer }{to}, struct{ io.Reader }{from}, buf)
+	_, err := io.CopyBuffer(struct{ io.Writer }{to}, struct{ io.Reader }{from}, buf)
+	return err
 }

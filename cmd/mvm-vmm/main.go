@@ -1,115 +1,113 @@
-// Command mvm-vmm is one microVM: the VMM, and the host's side of the
-// conversation with the guest's PID 1. The mvm command starts it, gives it the
-// container's stdin, stdout and stderr, and tells it what to do over the
-// connection of internal/control.
+// Command mvm-vmm is one container's microVM: the VMM, and the host's side of
+// the conversation with the guest's PID 1. The mvm command starts it in the
+// container's folder and tells it what to do over the connection of
+// internal/control; a detached container outlives that command, and others
+// connect to it. docs/container.md draws it.
 package main
 
 import (
-	"context"
+	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/signal"
 	"runtime/debug"
-	"sync"
 	"syscall"
+	"time"
 
-	"github.com/mvm-project/mvm/devices/legacy"
-	"github.com/mvm-project/mvm/guestinit/proto"
 	"github.com/mvm-project/mvm/internal/control"
-	"github.com/mvm-project/mvm/vmm"
+	"github.com/mvm-project/mvm/vmm/memory"
 )
 
 // consoleTail is how much of the guest's console is kept for an error, in bytes.
 const consoleTail = 4096
 
 func main() {
+	memory.SmallPages()
 	// The VMM's own heap is small and long-lived: collecting it often costs
 	// little and keeps the process small (docs/bench.md).
 	debug.SetGCPercent(25)
 	// A reader of the container's output that goes away is the container's
 	// business (EPIPE closes its stream), not a reason to die.
-	signal.Ignore(syscall.SIGPIPE, syscall.SIGINT, syscall.SIGHUP)
+	signal.Ignore(syscall.SIGPIPE, syscall.SIGINT, syscall.SIGHUP, syscall.SIGTERM)
 	if err := serve(); err != nil {
 		fmt.Fprintln(os.Stderr, "mvm-vmm:", err)
 		os.Exit(125)
 	}
 }
 
-// serve takes one Spec, runs it, and answers with Exit or Failed.
+// serve takes one Start, carries it out, and answers with Exit or Failed.
 func serve() error {
 	conn, err := control.Inherited()
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	m, err := conn.Receive()
 	if err != nil {
 		return err
 	}
-	if m.Spec == nil {
-		return fmt.Errorf("control: the first message is no Spec")
+	if m.Start == nil {
+		return fmt.Errorf("control: the first message is no Start")
 	}
-	tail := legacy.NewTail(consoleTail)
-	answer := run(conn, *m.Spec, tail)
-	if answer.Failed != nil {
-		answer.Failed.Console = tail.String()
+	v, err := newMachine(conn, *m.Start)
+	if err != nil {
+		return conn.Send(failed(err))
 	}
-	return conn.Send(answer)
+	ln, err := control.Listen()
+	if err != nil {
+		return conn.Send(failed(err))
+	}
+	defer func() { _ = ln.Close() }()
+	go v.serve(ln) // ends with the listener
+	if m.Start.Attach {
+		if err := v.attachStarter(); err != nil {
+			return conn.Send(failed(err))
+		}
+	}
+	go v.follow() // ends when the connection does
+	v.supervise()
+	_ = conn.Send(v.verdict) // a command that has gone does not listen
+	v.farewell()
+	return nil
 }
 
-// run boots the VM and carries the container to its end.
-func run(conn *control.Conn, spec control.Spec, tail io.Writer) control.Message {
-	ctx, cancel := context.WithCancelCause(context.Background())
-	defer cancel(nil)
-	console := tail
-	if spec.Console {
-		console = io.MultiWriter(tail, os.Stderr)
-	}
-	s, err := newSession(spec)
-	if err != nil {
-		return failed(err)
-	}
-	defer s.close()
-	vm, err := vmm.New(spec.VM, console)
-	if err != nil {
-		return failed(err)
-	}
-	defer vm.Close()
+// lastWords is how long commands may take to be told of the end.
+const lastWords = time.Second
 
-	ended := make(chan error, 1)
-	var vcpus sync.WaitGroup
-	vcpus.Go(func() { ended <- vm.Run(ctx) }) // ends with the VM, at the latest by cancel
-	defer vcpus.Wait()                        // before vm.Close
-	defer cancel(nil)
-	go follow(conn, s, cancel) // ends when the connection does
-	exit, err := s.converse(ctx, ended, func(st proto.Started) {
-		_ = conn.Send(control.Message{Started: &st}) // a lost mvm is noticed by follow
-	})
-	if cause := context.Cause(ctx); cause != nil {
-		err = cause
+// farewell waits until the commands have been told of the end.
+func (v *machine) farewell() {
+	told := make(chan struct{})
+	go func() { // ends with the process at the latest
+		v.commands.Wait()
+		close(told)
+	}()
+	select {
+	case <-told:
+	case <-time.After(lastWords):
 	}
-	if err != nil {
-		return failed(err)
-	}
-	return control.Message{Exit: &exit}
 }
 
-// follow passes the signals that mvm sends on to the container, and cancels the
-// VM when mvm is gone.
-func follow(conn *control.Conn, s *session, cancel context.CancelCauseFunc) {
+// errDeserted ends a container in the foreground.
+var errDeserted = errors.New("the mvm command is gone")
+
+// follow takes what the command that started the container sends. When that is
+// gone, a container that was not detached ends.
+func (v *machine) follow() {
 	for {
-		m, err := conn.Receive()
+		m, err := v.conn.Receive()
 		if err != nil {
-			cancel(fmt.Errorf("the mvm command is gone: %w", err))
+			v.desert()
 			return
 		}
-		if m.Signal != nil {
-			s.signal(*m.Signal)
+		switch {
+		case m.Signal != nil:
+			v.signal(m.Signal.Signo)
+		case m.Resize != nil:
+			if s, err := v.running(); err == nil {
+				s.resize(firstProcess, *m.Resize)
+			}
+		case m.Detach != nil:
+			v.detach()
 		}
 	}
-}
-
-func failed(err error) control.Message {
-	return control.Message{Failed: &control.Failed{Error: err.Error()}}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"sync"
 	"time"
 
@@ -13,234 +14,151 @@ import (
 	"github.com/mvm-project/mvm/internal/control"
 )
 
-const (
-	// helloTimeout bounds a boot: far above the slowest host's, so that it ends
-	// a guest that hangs and nothing else.
-	helloTimeout = 2 * time.Minute
-	// firstFrameTimeout bounds how long a new connection may say nothing.
-	firstFrameTimeout = 30 * time.Second
-	// maxConns is how many connections a guest may ever open: one for control
-	// and three for streams, and no more for a guest that is up to no good.
-	maxConns = 4
-)
+// helloTimeout bounds a boot: far above the slowest host's, so that it ends a
+// guest that hangs and nothing else. Two minutes were seen on a kvm-pvm host with
+// ten times the load it has processors for.
+const helloTimeout = 10 * time.Minute
 
-// session is the host's side of guestinit/proto with one guest.
+// firstProcess names the container's first process.
+const firstProcess = "1"
+
+// session is one run of a container: one VM's life.
 type session struct {
-	container proto.Container
-	ln        net.Listener
-	guest     chan net.Conn // the control connection, once the guest said Hello
-	fail      chan error    // what was wrong with a connection
+	*guest
+	spec    control.Spec
+	out     *outlet
+	open    sync.WaitGroup  // the first process's stdout and stderr, each until its end
+	started chan struct{}   // closed when the first process runs
+	execs   chan struct{}   // holds one thing for each exec under way
+	nextID  int             // of the last exec; needs guest.mu
+	verdict control.Message // how it ended; set before over is closed
 
-	mu      sync.Mutex
-	control net.Conn            // nil until the guest said Hello
-	pending []proto.Signal      // signals that came before the process started
-	running bool                // Started has been received
-	streams map[string]net.Conn // by name
-
-	outputs sync.WaitGroup // of stdout and stderr, each until its end
+	signals struct {
+		sync.Mutex
+		running bool
+		pending []int // that came before the process ran
+	}
 }
 
-// newSession listens where the guest's connections to proto.Port arrive.
-func newSession(spec control.Spec) (*session, error) {
-	path := fmt.Sprintf("%s_%d", spec.VM.Vsock, proto.Port)
-	ln, err := net.Listen("unix", path)
+func newSession(spec control.Spec, out *outlet) (*session, error) {
+	g, err := newGuest(spec)
 	if err != nil {
-		return nil, fmt.Errorf("listen for the guest: %w", err)
+		return nil, err
 	}
-	s := &session{
-		container: spec.Container,
-		ln:        ln,
-		guest:     make(chan net.Conn, 1),
-		fail:      make(chan error, maxConns),
-		streams:   map[string]net.Conn{},
-	}
-	s.outputs.Add(2)
-	go s.accept() // ends when the listener closes
-	return s, nil
-}
-
-// close ends the session's goroutines: each is blocked on one of these.
-func (s *session) close() {
-	s.ln.Close()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.control != nil {
-		s.control.Close()
-	}
-	for _, c := range s.streams {
-		c.Close()
-	}
-}
-
-// accept takes the guest's connections, at most maxConns of them.
-func (s *session) accept() {
-	for range maxConns {
-		c, err := s.ln.Accept()
-		if err != nil {
-			return
-		}
-		go func() { // ends at the latest by firstFrameTimeout or, as a stream, by close
-			if err := s.greet(c); err != nil {
-				c.Close()
-				s.fail <- err
-			}
-		}()
-	}
-}
-
-// greet reads a connection's first frame and gives it its purpose.
-func (s *session) greet(c net.Conn) error {
-	if err := c.SetReadDeadline(time.Now().Add(firstFrameTimeout)); err != nil {
-		return err
-	}
-	var m proto.Message
-	if err := proto.ReadFrame(c, &m); err != nil {
-		return fmt.Errorf("the guest's first frame: %w", err)
-	}
-	if err := c.SetReadDeadline(time.Time{}); err != nil {
-		return err
-	}
-	switch {
-	case m.Hello != nil:
-		return s.hello(c, *m.Hello)
-	case m.Stream != nil:
-		return s.stream(c, *m.Stream)
-	}
-	return errors.New("the guest's first frame is neither Hello nor Stream")
-}
-
-func (s *session) hello(c net.Conn, h proto.Hello) error {
-	if h.Version != proto.Version {
-		return fmt.Errorf("the guest speaks protocol version %d, this mvm %d: use the initramfs built with it", h.Version, proto.Version)
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.control != nil {
-		return errors.New("the guest said Hello twice")
-	}
-	s.control = c
-	s.guest <- c
-	return nil
-}
-
-// signal passes a signal to the container's process, once there is one.
-func (s *session) signal(sig proto.Signal) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.running {
-		s.pending = append(s.pending, sig)
-		return
-	}
-	s.send(sig)
-}
-
-// send needs mu. A guest that is gone is noticed by converse.
-func (s *session) send(sig proto.Signal) {
-	_ = proto.WriteFrame(s.control, proto.Message{Signal: &sig})
+	return &session{guest: g, spec: spec, out: out, started: make(chan struct{}), execs: make(chan struct{}, maxExecs)}, nil
 }
 
 // converse starts the container and returns how it exited, after all its output
 // has been written. It ends early when ctx does, or when ended yields the end of
 // the VM; onStart is called when the process runs.
-func (s *session) converse(ctx context.Context, ended <-chan error, onStart func(proto.Started)) (proto.Exit, error) {
-	c, err := s.awaitHello(ended)
-	if err != nil {
-		return proto.Exit{}, err
+func (s *session) converse(ctx context.Context, ended <-chan error, onStart func(proto.Spawned)) (control.Exit, error) {
+	p := s.add(firstProcess, s.out.streams(s.spec.Process, &s.open))
+	spawn := make(chan proto.Reply, 3)
+	if err := s.start(ctx, ended, spawn); err != nil {
+		return control.Exit{}, err
 	}
-	if err := s.start(c); err != nil {
-		return proto.Exit{}, s.gone(ended, err)
-	}
-	replies := make(chan reply)
-	quit := make(chan struct{})
-	defer close(quit)
-	go receive(c, replies, quit) // ends with Exit, an error, or quit and close
 	for {
 		select {
-		case r := <-replies:
-			switch {
-			case r.err != nil:
-				return proto.Exit{}, s.gone(ended, r.err)
-			case r.m.Started != nil:
-				s.run()
-				onStart(*r.m.Started)
-			case r.m.Exit != nil:
-				return *r.m.Exit, s.drain(ctx, *r.m.Exit, ended)
+		case r := <-spawn:
+			if r.Error != nil {
+				return control.Exit{Code: r.Error.Status(), Error: r.Error.Text}, nil //nolint:nilerr // the refusal is how the container ended
 			}
+			if r.Spawned != nil {
+				onStart(*r.Spawned)
+				s.run()
+			}
+		case e := <-p.exited:
+			if e.Error != "" {
+				return control.Exit{}, errors.New(e.Error)
+			}
+			return control.Exit{Code: e.Status(), Signal: e.Signal, OOMKilled: e.OOMKilled}, s.drain(ctx, ended)
 		case err := <-s.fail:
-			return proto.Exit{}, err
+			return control.Exit{}, gone(ended, err)
 		case err := <-ended:
-			return proto.Exit{}, stopped(err)
+			return control.Exit{}, stopped(err)
+		case <-ctx.Done():
+			return control.Exit{}, context.Cause(ctx)
 		}
 	}
 }
 
-func (s *session) awaitHello(ended <-chan error) (net.Conn, error) {
+// start waits for the guest and asks it to start the container; what it answers
+// goes to replies.
+func (s *session) start(ctx context.Context, ended <-chan error, replies chan<- proto.Reply) error {
 	timeout := time.NewTimer(helloTimeout)
 	defer timeout.Stop()
 	select {
-	case c := <-s.guest:
-		return c, nil
+	case <-s.hello:
 	case err := <-s.fail:
-		return nil, err
+		return gone(ended, err)
 	case err := <-ended:
-		return nil, stopped(err)
+		return stopped(err)
+	case <-ctx.Done():
+		return context.Cause(ctx)
 	case <-timeout.C:
-		return nil, fmt.Errorf("the guest did not come up within %v: see its console with --console", helloTimeout)
+		return fmt.Errorf("the guest did not come up within %v: see its console with --console", helloTimeout)
 	}
-}
-
-func (s *session) start(c net.Conn) error {
 	seed := make([]byte, 64)
 	_, _ = rand.Read(seed) // never fails: crypto/rand
-	return proto.WriteFrame(c, proto.Message{Start: &proto.Start{
-		Container: s.container,
-		Seed:      seed,
-		Time:      time.Now().UnixNano(),
-	}})
+	answers, err := s.send(
+		proto.Request{Setup: &proto.Setup{Seed: seed, Time: time.Now().UnixNano()}},
+		proto.Request{Create: &proto.Create{Container: s.spec.Container}},
+		proto.Request{Spawn: &proto.Spawn{Container: s.container, Process: firstProcess, Spec: s.spec.Process}})
+	if err != nil {
+		return gone(ended, err)
+	}
+	go func() { // ends with the last answer, or with the guest
+		for _, a := range answers {
+			r, err := s.await(a)
+			if err != nil {
+				return
+			}
+			replies <- r // has room for all
+		}
+	}()
+	return nil
 }
 
-// run notes that the process runs and sends the signals that came before.
+// run notes that the process runs, and sends the signals that came before.
 func (s *session) run() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.running = true
-	for _, sig := range s.pending {
-		s.send(sig)
+	s.signals.Lock()
+	defer s.signals.Unlock()
+	s.signals.running = true
+	close(s.started)
+	for _, signo := range s.signals.pending {
+		s.kill(firstProcess, signo)
 	}
-	s.pending = nil
+	s.signals.pending = nil
 }
 
-type reply struct {
-	m   proto.Message
-	err error
+// maxPending bounds the signals that wait for the process, as Linux bounds those
+// that are queued.
+const maxPending = 64
+
+// signal passes a signal to the container's first process, once there is one.
+func (s *session) signal(signo int) {
+	s.signals.Lock()
+	defer s.signals.Unlock()
+	switch {
+	case s.signals.running:
+		s.kill(firstProcess, signo)
+	case len(s.signals.pending) < maxPending:
+		s.signals.pending = append(s.signals.pending, signo)
+	}
 }
 
-// receive passes the guest's frames on, one at a time.
-func receive(c net.Conn, replies chan<- reply, quit <-chan struct{}) {
-	for {
-		var r reply
-		r.err = proto.ReadFrame(c, &r.m)
-		select {
-		case replies <- r:
-		case <-quit:
-			return
-		}
-		if r.err != nil || r.m.Exit != nil {
-			return
-		}
-	}
+// kill sends a signal to a process. One that is gone needs none.
+func (s *session) kill(process string, signo int) {
+	_, _ = s.send(proto.Request{Signal: &proto.Signal{Container: s.container, Process: process, Signo: signo}})
 }
 
 // drain waits until stdout and stderr have been written to the end, however
 // slow their readers are. The guest keeps its VM up until then; one that stops
 // before has broken its streams off.
-func (s *session) drain(ctx context.Context, exit proto.Exit, ended <-chan error) error {
-	if exit.Error != "" {
-		return nil // it never opened its streams
-	}
+func (s *session) drain(ctx context.Context, ended <-chan error) error {
 	written := make(chan struct{})
-	go func() { // ends with the streams: at the latest when close closes them
-		s.outputs.Wait()
+	go func() { // ends with the streams: at the latest when the VM closes them
+		s.open.Wait()
 		close(written)
 	}()
 	select {
@@ -249,18 +167,18 @@ func (s *session) drain(ctx context.Context, exit proto.Exit, ended <-chan error
 	case err := <-ended:
 		return stopped(err)
 	case <-ctx.Done():
-		return ctx.Err()
+		return context.Cause(ctx)
 	}
 }
 
 // gone explains the end of the control connection, which comes with or just
 // before the end of the VM.
-func (s *session) gone(ended <-chan error, err error) error {
+func gone(ended <-chan error, err error) error {
 	select {
 	case vmErr := <-ended:
 		return stopped(vmErr)
 	case <-time.After(time.Second):
-		return fmt.Errorf("the guest broke off: %w", err)
+		return err
 	}
 }
 
@@ -270,4 +188,14 @@ func stopped(err error) error {
 		return err
 	}
 	return errors.New("the guest stopped before the container's end")
+}
+
+// removeStale removes a socket that a killed mvm-vmm left.
+func removeStale(path string) { _ = os.Remove(path) }
+
+// closeWrite is a half-close.
+func closeWrite(c net.Conn) {
+	if u, ok := c.(*net.UnixConn); ok {
+		_ = u.CloseWrite()
+	}
 }

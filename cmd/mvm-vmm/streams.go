@@ -1,54 +1,225 @@
 package main
 
 import (
-	"fmt"
 	"io"
 	"net"
 	"os"
+	"sync"
+	"time"
 
 	"github.com/mvm-project/mvm/guestinit/proto"
+	"github.com/mvm-project/mvm/internal/logfile"
 )
 
-// stream carries one of the container's streams to its end.
-func (s *session) stream(c net.Conn, st proto.Stream) error {
-	s.mu.Lock()
-	_, twice := s.streams[st.Name]
-	if !twice && st.Container == s.container.ID {
-		s.streams[st.Name] = c
+// outlet is where the streams of the container's first process go: to mvm-vmm's
+// own stdout and stderr if those are the user's, to the log, and to the clients
+// that have attached. It outlives a restart of the process.
+type outlet struct {
+	direct bool            // mvm-vmm's own three are the user's
+	log    *logfile.Writer // nil: none
+	once   bool            // the end of a client's stdin is the process's
+
+	mu      sync.Mutex
+	clients map[*client]bool
+	stdin   net.Conn // the process's, or its terminal; nil: none
+	ready   *sync.Cond
+}
+
+// client is an attached command: a socket for each of the streams.
+type client struct {
+	outputs map[string]net.Conn
+	stdin   net.Conn // nil: it has none; a terminal's is its output's too
+	// owner is the command that the container was started by: it is waited for.
+	owner bool
+}
+
+func newOutlet(direct bool) *outlet {
+	o := &outlet{direct: direct, clients: map[*client]bool{}}
+	o.ready = sync.NewCond(&o.mu)
+	return o
+}
+
+// streams is what is to be done with the streams of process p; open counts those
+// of its output, each until its end.
+func (o *outlet) streams(p proto.Process, open *sync.WaitGroup) map[string]func(net.Conn) {
+	m := map[string]func(net.Conn){}
+	if p.TTY != nil {
+		open.Add(1)
+		m[proto.TTY] = func(c net.Conn) {
+			o.setStdin(c)
+			defer open.Done()
+			o.output(c, proto.Stdout, logfile.Stdout, nil)
+		}
+		return m
 	}
-	s.mu.Unlock()
-	switch {
-	case twice:
-		return fmt.Errorf("the guest opened the stream %q twice", st.Name)
-	case st.Container != s.container.ID:
-		return fmt.Errorf("the guest opened a stream of container %q, which is not here", st.Container)
+	open.Add(2)
+	m[proto.Stdout] = func(c net.Conn) {
+		defer open.Done()
+		o.output(c, proto.Stdout, logfile.Stdout, o.own(os.Stdout))
 	}
-	switch {
-	case st.Name == proto.Stdout:
-		s.output(os.Stdout, c)
-	case st.Name == proto.Stderr:
-		s.output(os.Stderr, c)
-	case st.Name == proto.Stdin && s.container.Process.Stdin:
-		input(c, os.Stdin)
-	default:
-		return fmt.Errorf("the guest opened a stream %q, which it was not asked for", st.Name)
+	m[proto.Stderr] = func(c net.Conn) {
+		defer open.Done()
+		o.output(c, proto.Stderr, logfile.Stderr, o.own(os.Stderr))
+	}
+	if p.Stdin {
+		m[proto.Stdin] = o.input
+	}
+	return m
+}
+
+func (o *outlet) own(f *os.File) *os.File {
+	if o.direct {
+		return f
 	}
 	return nil
 }
 
-// output copies a stream of the guest to f. When f's reader has gone, the
+// outputBuffer is how much is moved at once: what the guest sends in one packet.
+const outputBuffer = 64 << 10
+
+// output carries a stream to its end. When the user's reader has gone, the
 // guest's end is closed, which the process sees as a closed pipe.
-func (s *session) output(f *os.File, c net.Conn) {
-	_, _ = io.Copy(f, c)
-	c.Close()
-	s.outputs.Done()
+func (o *outlet) output(c net.Conn, name string, stream logfile.Stream, own *os.File) {
+	defer c.Close()
+	if own != nil && o.log == nil && o.alone() {
+		_, _ = io.Copy(own, c)
+		return
+	}
+	buf := make([]byte, outputBuffer)
+	for {
+		n, err := c.Read(buf)
+		if n > 0 && own != nil {
+			if _, err := own.Write(buf[:n]); err != nil {
+				return
+			}
+		}
+		if n > 0 {
+			o.spread(name, stream, buf[:n])
+		}
+		if err != nil {
+			return
+		}
+	}
 }
 
-// input copies f to a stream of the guest, and its end as a half-close. When
-// the guest stops reading there is nobody to tell.
-func input(c net.Conn, f *os.File) {
-	_, _ = io.Copy(c, f)
-	if u, ok := c.(*net.UnixConn); ok {
-		_ = u.CloseWrite()
+// alone says that nobody has attached; in the foreground without a log nobody
+// can (see serve).
+func (o *outlet) alone() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return len(o.clients) == 0
+}
+
+// patience is how long an attached client may leave its stream unread, with the
+// socket's buffer full, before it is cut off: others wait for it that long.
+const patience = 10 * time.Second
+
+// spread gives p to the log and to the clients. One that is gone is dropped.
+func (o *outlet) spread(name string, stream logfile.Stream, p []byte) {
+	if o.log != nil {
+		o.log.Write(stream, p)
+	}
+	o.mu.Lock()
+	var clients []*client
+	for c := range o.clients {
+		clients = append(clients, c)
+	}
+	o.mu.Unlock()
+	for _, c := range clients {
+		conn := c.outputs[name]
+		if conn == nil {
+			continue
+		}
+		if !c.owner {
+			_ = conn.SetWriteDeadline(time.Now().Add(patience)) // it is a socket
+		}
+		if _, err := conn.Write(p); err != nil {
+			o.remove(c)
+		}
+	}
+}
+
+// add attaches a client, whose stdin, if it has one, is given to the process.
+func (o *outlet) add(c *client) {
+	o.mu.Lock()
+	o.clients[c] = true
+	o.mu.Unlock()
+	if c.stdin != nil {
+		go o.feed(c.stdin) // ends when the client closes its end, or is removed
+	}
+}
+
+// remove detaches a client, and closes its streams.
+func (o *outlet) remove(c *client) {
+	o.mu.Lock()
+	delete(o.clients, c)
+	o.mu.Unlock()
+	c.close()
+}
+
+func (c *client) close() {
+	for _, conn := range c.outputs {
+		_ = conn.Close()
+	}
+	if c.stdin != nil {
+		_ = c.stdin.Close()
+	}
+}
+
+// removeAll detaches every client: the process has ended.
+func (o *outlet) removeAll() {
+	o.mu.Lock()
+	clients := o.clients
+	o.clients = map[*client]bool{}
+	stdin := o.stdin
+	o.stdin = nil
+	o.mu.Unlock()
+	for c := range clients {
+		c.close()
+	}
+	if stdin != nil {
+		_ = stdin.Close()
+	}
+}
+
+// input gives the process its stdin: the user's, or what clients send.
+func (o *outlet) input(c net.Conn) {
+	if !o.direct {
+		o.setStdin(c)
+		return
+	}
+	_, _ = io.Copy(c, os.Stdin)
+	closeWrite(c) // when the guest has stopped reading there is nobody to tell
+}
+
+func (o *outlet) setStdin(c net.Conn) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.stdin = c
+	o.ready.Broadcast()
+}
+
+// feed copies what a client sends to the process's stdin, as soon as there is one.
+func (o *outlet) feed(from net.Conn) {
+	buf := make([]byte, outputBuffer/4)
+	for {
+		n, err := from.Read(buf)
+		o.mu.Lock()
+		for o.stdin == nil {
+			o.ready.Wait()
+		}
+		to := o.stdin
+		o.mu.Unlock()
+		if n > 0 {
+			if _, err := to.Write(buf[:n]); err != nil {
+				return
+			}
+		}
+		if err != nil {
+			if o.once {
+				closeWrite(to)
+			}
+			return
+		}
 	}
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -13,6 +14,7 @@ import (
 
 func (a *app) loadCommand() *cobra.Command {
 	var input string
+	var quiet bool
 	var o images.LoadOptions
 	cmd := &cobra.Command{
 		Use:   "load",
@@ -29,7 +31,7 @@ be compressed), or from an OCI image layout, as a tar or as a folder.`,
 			if err != nil {
 				return err
 			}
-			loaded, err := load(cmd, s, input, o)
+			loaded, err := load(cmd, s, input, o, progressTo(quiet))
 			if err != nil {
 				return err
 			}
@@ -44,14 +46,15 @@ be compressed), or from an OCI image layout, as a tar or as a folder.`,
 		}),
 	}
 	cmd.Flags().StringVarP(&input, "input", "i", "", "the tar or folder (default stdin)")
+	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "show no progress")
 	cmd.Flags().StringVar(&o.Name, "name", "", "name the image")
 	cmd.Flags().StringVar(&o.Platform, "platform", "", "choose among a multi-platform image's, as OS/ARCH (default linux/amd64)")
 	return cmd
 }
 
-func load(cmd *cobra.Command, s *images.Store, input string, o images.LoadOptions) ([]images.Image, error) {
+func load(cmd *cobra.Command, s *images.Store, input string, o images.LoadOptions, progress io.Writer) ([]images.Image, error) {
 	var done func()
-	o.Progress, done = showProgress(os.Stderr)
+	o.Progress, done = showProgress(progress)
 	defer done()
 	if input != "" {
 		return s.Load(cmd.Context(), input, o)

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
+	"unicode"
 )
 
 // Exit statuses of the command's own (docs/cli.md).
@@ -40,7 +42,7 @@ func status(err error) int {
 	case err == nil:
 		return 0
 	case errors.As(err, &withText):
-		fmt.Fprintln(os.Stderr, "mvm:", err)
+		fmt.Fprintln(os.Stderr, "mvm:", printable(err.Error()))
 		return int(withText.exitStatus)
 	case errors.As(err, &code):
 		return int(code)
@@ -48,6 +50,25 @@ func status(err error) int {
 		fmt.Fprintln(os.Stderr, "mvm: interrupted")
 		return statusInterrupted
 	}
-	fmt.Fprintln(os.Stderr, "mvm:", err)
+	for line := range strings.Lines(err.Error()) { // of several errors, one each
+		fmt.Fprintln(os.Stderr, "mvm:", printable(strings.TrimSuffix(line, "\n")))
+	}
 	return statusFailed
+}
+
+// printable quotes what would move a terminal's cursor or worse: errors hold the
+// words of registries, images and guests.
+func printable(s string) string {
+	if !strings.ContainsFunc(s, unicode.IsControl) {
+		return s
+	}
+	var b strings.Builder
+	for _, r := range s {
+		if unicode.IsControl(r) {
+			fmt.Fprintf(&b, "\\x%02x", r)
+		} else {
+			b.WriteRune(r)
+		}
+	}
+	return b.String()
 }

@@ -13,10 +13,18 @@ import (
 	"github.com/mvm-project/mvm/images"
 )
 
+// progressTo is where progress goes.
+func progressTo(quiet bool) io.Writer {
+	if quiet {
+		return io.Discard
+	}
+	return os.Stderr
+}
+
 // showProgress shows how far the layers of an image are: as bars on a terminal,
 // else as a line for each step that is done. done ends it, also half-way.
-func showProgress(w *os.File) (report func(images.Event), done func()) {
-	if !term.IsTerminal(int(w.Fd())) {
+func showProgress(w io.Writer) (report func(images.Event), done func()) {
+	if f, ok := w.(*os.File); !ok || !term.IsTerminal(int(f.Fd())) {
 		return func(e images.Event) { printStep(w, e) }, func() {}
 	}
 	b := &bars{progress: mpb.New(mpb.WithOutput(w), mpb.WithWidth(64)), bars: map[string]*mpb.Bar{}}

@@ -11,6 +11,7 @@ import (
 
 func (a *app) pullCommand() *cobra.Command {
 	var o images.PullOptions
+	var quiet bool
 	cmd := &cobra.Command{
 		Use:   "pull IMAGE...",
 		Short: "Pull images from a registry",
@@ -28,7 +29,7 @@ Parts that are here already are not fetched again.`,
 			}
 			var errs []error
 			for _, ref := range args {
-				img, err := pull(cmd.Context(), s, ref, o)
+				img, err := pull(cmd.Context(), s, ref, o, progressTo(quiet))
 				if err != nil {
 					errs = append(errs, err)
 					continue
@@ -38,6 +39,7 @@ Parts that are here already are not fetched again.`,
 			return errors.Join(errs...)
 		}),
 	}
+	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "show no progress")
 	cmd.Flags().StringVar(&o.Platform, "platform", "", "choose among a multi-platform image's, as OS/ARCH (default linux/amd64)")
 	cmd.Flags().BoolVar(&o.Insecure, "insecure", false, "allow plain HTTP and unknown certificates")
 	return cmd

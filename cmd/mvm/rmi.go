@@ -3,15 +3,18 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 
 	"github.com/spf13/cobra"
 )
 
 func (a *app) rmiCommand() *cobra.Command {
-	return &cobra.Command{
+	var force bool
+	cmd := &cobra.Command{
 		Use:   "rmi IMAGE...",
 		Short: "Remove images, by name or ID",
-		Long: `Remove images. Containers made of them keep their root disks, whose space is
+		Long: `Remove images: a name is taken from its image, an ID takes all of them. What no
+other image needs is deleted. Containers made of them keep their root disks, whose space is
 free when the last of them is removed.`,
 		Example:           `  mvm rmi alpine`,
 		Args:              cobra.MinimumNArgs(1),
@@ -23,7 +26,11 @@ free when the last of them is removed.`,
 			}
 			var errs []error
 			for _, ref := range args {
-				if err := s.Remove(ref); err != nil {
+				err := s.Remove(ref)
+				if force && errors.Is(err, fs.ErrNotExist) {
+					continue
+				}
+				if err != nil {
 					errs = append(errs, err)
 					continue
 				}
@@ -32,4 +39,6 @@ free when the last of them is removed.`,
 			return errors.Join(errs...)
 		},
 	}
+	cmd.Flags().BoolVarP(&force, "force", "f", false, "be silent about images that are not there")
+	return cmd
 }

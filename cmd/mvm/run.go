@@ -1,15 +1,15 @@
 package main
 
 import (
-	"errors"
+	"context"
+	"fmt"
 	"os"
-	"os/signal"
-	"syscall"
 
 	"github.com/spf13/cobra"
 
 	"github.com/mvm-project/mvm/internal/container"
-	"github.com/mvm-project/mvm/internal/doctor"
+	"github.com/mvm-project/mvm/internal/control"
+	"github.com/mvm-project/mvm/vmm/pvm"
 )
 
 func (a *app) runCommand() *cobra.Command {
@@ -37,6 +37,7 @@ executed and 127 if it is not there.`,
 		},
 	}
 	f.register(cmd.Flags())
+	cmd.Flags().BoolVarP(&f.life.detach, "detach", "d", false, "run it in the background, and print its ID")
 	return cmd
 }
 
@@ -44,34 +45,62 @@ executed and 127 if it is not there.`,
 func (a *app) run(cmd *cobra.Command, f *runFlags, ref string, args []string) error {
 	// From here on no signal ends mvm: it cancels the way to the image, or goes
 	// to the container.
-	signals := make(chan os.Signal, 16)
-	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2)
-	o, w, err := f.parse(cmd.Flags())
+	signals := clientSignals()
+	s, o, err := a.describe(cmd, f, signals, ref, args, !f.life.detach)
 	if err != nil {
-		return err
-	}
-	w.Args = args
-	if o.Kernel == "" && doctor.KindOf(os.DirFS("/sys")) == doctor.PVM {
-		return errors.New("this host's /dev/kvm is a kvm-pvm, on which mvm's kernel does not boot: see mvm doctor")
-	}
-	if err := a.prepare(cmd.Context(), signals, ref, f, w, &o); err != nil {
 		return err
 	}
 	program, err := container.FindVMM()
 	if err != nil {
 		return err
 	}
-	s, err := container.Open(a.root)
-	if err != nil {
-		return err
+	switch {
+	case f.life.detach:
+		return runDetached(cmd, signals, s, program, o)
+	case f.tty:
+		return f.connect(signals, func(client container.Client) (control.Exit, error) {
+			return s.RunAttached(cmd.Context(), program, o, client)
+		})
 	}
 	stdin, err := stdinFor(f.interactive)
 	if err != nil {
 		return err
 	}
-	exit, err := s.Run(cmd.Context(), program, o, container.IO{
+	return ended(s.Run(cmd.Context(), program, o, container.IO{
 		Stdin: stdin, Stdout: os.Stdout, Stderr: os.Stderr, Signals: signals,
-	})
+	}))
+}
+
+// describe makes of the flags, the image and the host what a container is.
+func (a *app) describe(cmd *cobra.Command, f *runFlags, signals <-chan os.Signal, ref string, args []string, foreground bool) (*container.Store, container.Options, error) {
+	o, w, err := f.parse(cmd.Flags())
+	if err == nil {
+		err = f.life.parse(&o, foreground)
+	}
+	if err != nil {
+		return nil, o, err
+	}
+	w.Args = args
+	if o.PVM, err = pvm.Detect(os.DirFS("/sys")); err != nil {
+		return nil, o, err
+	}
+	if err := a.prepare(cmd.Context(), signals, ref, f, w, &o); err != nil {
+		return nil, o, err
+	}
+	if f.tty {
+		size := terminalSize()
+		o.Process.TTY = &size
+	}
+	s, err := container.Open(a.root)
+	if err != nil {
+		return nil, o, err
+	}
+	o.IDFile, err = f.life.openCIDFile()
+	return s, o, err
+}
+
+// ended is the error of a process's end.
+func ended(exit control.Exit, err error) error {
 	switch {
 	case err != nil:
 		return err
@@ -80,5 +109,24 @@ func (a *app) run(cmd *cobra.Command, f *runFlags, ref string, args []string) er
 	case exit.Code != 0:
 		return exitStatus(exit.Code)
 	}
+	return nil
+}
+
+// runDetached prints the container's ID as soon as its process runs.
+func runDetached(cmd *cobra.Command, signals <-chan os.Signal, s *container.Store, program string, o container.Options) error {
+	ctx, cancel := context.WithCancel(cmd.Context())
+	defer cancel()
+	go func() { // ends with the function
+		select {
+		case <-signals:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	id, exit, err := s.RunDetached(ctx, program, o)
+	if err != nil || exit.Error != "" {
+		return ended(exit, err)
+	}
+	fmt.Fprintln(cmd.OutOrStdout(), id)
 	return nil
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path"
@@ -17,7 +18,9 @@ import (
 
 // runFlags are run's flags as they were given.
 type runFlags struct {
-	interactive, remove, readOnly, console bool
+	remove, readOnly, console bool
+
+	clientFlags
 
 	env, envFile, tmpfs                      []string
 	workdir, user, entrypoint                string
@@ -27,6 +30,8 @@ type runFlags struct {
 	platform string
 	timeout  time.Duration
 	help     bool
+
+	life lifeFlags
 }
 
 // defaultMemory is enough for most services. A microVM takes of it what it
@@ -36,6 +41,8 @@ const defaultMemory = "256m"
 func (f *runFlags) register(fs *pflag.FlagSet) {
 	fs.SetInterspersed(false) // what follows the image is the container's
 	fs.BoolVarP(&f.interactive, "interactive", "i", false, "give the process mvm's stdin")
+	fs.BoolVarP(&f.tty, "tty", "t", false, "give the process a terminal")
+	fs.StringVar(&f.detachKeys, "detach-keys", defaultDetachKeys, "the `KEYS` that leave a terminal, and the container running")
 	fs.StringArrayVarP(&f.env, "env", "e", nil, "set a `VARIABLE`: NAME=value, or NAME to pass it on")
 	fs.StringArrayVar(&f.envFile, "env-file", nil, "set the variables of a `FILE`")
 	fs.StringVarP(&f.workdir, "workdir", "w", "", "the working `DIRECTORY`")
@@ -54,6 +61,7 @@ func (f *runFlags) register(fs *pflag.FlagSet) {
 	fs.DurationVar(&f.timeout, "timeout", 0, "end the process after this `TIME` with SIGTERM, 10 s later with SIGKILL")
 	fs.StringVar(&f.kernelFile, "kernel", "", "boot this kernel `FILE`: an ELF vmlinux or a bzImage")
 	fs.BoolVar(&f.console, "console", false, "show the guest's console on stderr")
+	f.life.register(fs)
 	fs.BoolVar(&f.help, "help", false, "show this help") // -h is docker's --hostname
 }
 
@@ -62,7 +70,7 @@ func (f *runFlags) register(fs *pflag.FlagSet) {
 func (f *runFlags) parse(fs *pflag.FlagSet) (o container.Options, w container.Overrides, err error) {
 	o = container.Options{
 		Name: f.name, Remove: f.remove, ReadOnly: f.readOnly,
-		Hostname: f.hostname, Console: f.console, Timeout: f.timeout,
+		Hostname: f.hostname, Console: f.console, Timeout: f.timeout, OwnKernel: f.kernelFile != "",
 	}
 	w = container.Overrides{User: f.user, WorkingDir: f.workdir, Stdin: f.interactive}
 	if fs.Changed("entrypoint") {
@@ -77,8 +85,11 @@ func (f *runFlags) parse(fs *pflag.FlagSet) (o container.Options, w container.Ov
 	if o.Tmpfs, err = parseTmpfs(f.tmpfs); err != nil {
 		return o, w, fmt.Errorf("--tmpfs: %w", err)
 	}
-	if w.Env, err = f.variables(); err != nil {
+	if w.Env, err = readVariables(f.envFile, f.env); err != nil {
 		return o, w, err
+	}
+	if f.timeout > 0 && f.life.detach {
+		return o, w, errors.New("--timeout is for the foreground: without -d")
 	}
 	if f.timeout < 0 {
 		return o, w, fmt.Errorf("--timeout: %v is in the past", f.timeout)
@@ -89,17 +100,17 @@ func (f *runFlags) parse(fs *pflag.FlagSet) (o container.Options, w container.Ov
 	return o, w, checkHostname(f.hostname)
 }
 
-// variables are those of --env-file, then those of --env, which win.
-func (f *runFlags) variables() ([]string, error) {
+// readVariables are those of --env-file, then those of --env, which win.
+func readVariables(files, vars []string) ([]string, error) {
 	var env []string
-	for _, name := range f.envFile {
+	for _, name := range files {
 		vars, err := readEnvFile(name)
 		if err != nil {
 			return nil, fmt.Errorf("--env-file %s: %w", name, err)
 		}
 		env = append(env, vars...)
 	}
-	for _, s := range f.env {
+	for _, s := range vars {
 		v, err := container.ParseEnv(s, os.LookupEnv)
 		if err != nil {
 			return nil, fmt.Errorf("--env: %w", err)

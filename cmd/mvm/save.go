@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -39,19 +40,26 @@ func (a *app) saveCommand() *cobra.Command {
 	return cmd
 }
 
-// saveFile writes the tar whole or not at all.
+// saveFile writes the tar whole or not at all; a pipe or a device gets it as it
+// comes.
 func saveFile(ctx context.Context, s *images.Store, refs []string, path string) error {
-	tmp := path + ".new"
-	f, err := os.Create(tmp)
+	if st, err := os.Stat(path); err == nil && !st.Mode().IsRegular() {
+		f, err := os.OpenFile(path, os.O_WRONLY, 0)
+		if err != nil {
+			return fmt.Errorf("save: %w", err)
+		}
+		return errors.Join(s.Save(ctx, refs, f), f.Close())
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*")
 	if err != nil {
 		return fmt.Errorf("save: %w", err)
 	}
-	err = errors.Join(s.Save(ctx, refs, f), f.Close())
+	err = errors.Join(s.Save(ctx, refs, f), f.Chmod(0o644), f.Close())
 	if err == nil {
-		err = os.Rename(tmp, path)
+		err = os.Rename(f.Name(), path)
 	}
 	if err != nil {
-		return errors.Join(err, os.Remove(tmp))
+		return errors.Join(err, os.Remove(f.Name()))
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -68,7 +69,7 @@ func (a *app) prepare(ctx context.Context, signals <-chan os.Signal, ref string,
 		return fmt.Errorf("image %q: %w", ref, err)
 	}
 	if o.Kernel == "" {
-		k, err := kernel.Open(a.root)
+		k, err := kernel.Open(a.root, flavour(o.PVM))
 		if err != nil {
 			return err
 		}
@@ -112,7 +113,7 @@ func (a *app) find(ctx context.Context, s *images.Store, ref string, policy pull
 			return images.Image{}, err
 		}
 	}
-	return pull(ctx, s, ref, images.PullOptions{Platform: platform})
+	return pull(ctx, s, ref, images.PullOptions{Platform: platform}, os.Stderr)
 }
 
 // matches says whether an image's platform is the one wanted, or a variant.
@@ -121,9 +122,9 @@ func matches(have, want string) bool {
 }
 
 // pull pulls an image and shows how far it is.
-func pull(ctx context.Context, s *images.Store, ref string, o images.PullOptions) (images.Image, error) {
+func pull(ctx context.Context, s *images.Store, ref string, o images.PullOptions, progress io.Writer) (images.Image, error) {
 	var done func()
-	o.Progress, done = showProgress(os.Stderr)
+	o.Progress, done = showProgress(progress)
 	defer done()
 	return s.Pull(ctx, ref, o)
 }
@@ -135,9 +136,10 @@ func (a *app) builtin(ctx context.Context, s *images.Store) (images.Image, error
 	if err != nil {
 		return images.Image{}, err
 	}
+	// The mark of a build says which image it loaded.
 	mark := filepath.Join(a.root, "u-root", digest)
-	if _, err := os.Stat(mark); err == nil {
-		if img, err := s.Get(uroot.Name); err == nil {
+	if id, err := os.ReadFile(mark); err == nil {
+		if img, err := s.Get(uroot.Name); err == nil && img.ID == string(id) {
 			return img, nil
 		}
 	}
@@ -146,22 +148,12 @@ func (a *app) builtin(ctx context.Context, s *images.Store) (images.Image, error
 		return images.Image{}, err
 	}
 	defer func() { _ = f.Close() }()
-	if _, err := s.LoadFrom(ctx, f, images.LoadOptions{Name: uroot.Name}); err != nil {
+	loaded, err := s.LoadFrom(ctx, f, images.LoadOptions{Name: uroot.Name})
+	if err != nil {
 		return images.Image{}, fmt.Errorf("load the built-in image: %w", err)
 	}
-	if err := mkMark(mark); err != nil {
+	if err := os.MkdirAll(filepath.Dir(mark), 0o755); err != nil {
 		return images.Image{}, err
 	}
-	return s.Get(uroot.Name)
-}
-
-// mkMark notes which built-in image is loaded: the only file in its folder.
-func mkMark(path string) error {
-	if err := os.RemoveAll(filepath.Dir(path)); err != nil {
-		return err
-	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return err
-	}
-	return os.WriteFile(path, nil, 0o644)
+	return loaded[0], os.WriteFile(mark, []byte(loaded[0].ID), 0o644)
 }

@@ -4,6 +4,7 @@
 // depends on any. docs/bench.md tells the method and keeps results.
 //
 //	bench [-rounds N] [-qemu qemu-system-x86_64] [-memory MiB] [-json]
+//	bench draw <RESULTS.json >TIMELINE.svg
 //
 // It expects mvm and mvm-vmm beside itself; QEMU's firmware may be there too.
 package main
@@ -23,8 +24,14 @@ func main() {
 	flag.IntVar(&o.memory, "memory", 128, "guest memory in MiB")
 	asJSON := flag.Bool("json", false, "print JSON")
 	flag.Parse()
-	if flag.Arg(0) == "vm" { // the child of vmmBoot
+	switch flag.Arg(0) {
+	case "vm": // the child of vmmBoot
 		fail(runVM(flag.Args()[1:]))
+		return
+	case "draw":
+		var r report
+		fail(json.NewDecoder(os.Stdin).Decode(&r))
+		r.draw(os.Stdout)
 		return
 	}
 	self, err := os.Executable()

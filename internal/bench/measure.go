@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -20,15 +21,24 @@ type options struct {
 	kernel, initrd string
 }
 
-// Names of the figures that others are compared with.
+// Names of the figures.
 const (
+	qemuPID1   = "QEMU microvm: exec to PID 1"
 	qemuExit   = "QEMU microvm: exec to exit"
+	vmmRun     = "vmm: start to first guest instruction"
+	vmmPID1    = "vmm: start to PID 1"
+	vmmExit    = "vmm: start to exit"
+	vmmProcess = "vmm: process exec to exit"
+	mvmExit    = "mvm run u-root true: exec to exit"
+	mvmFirst   = "mvm run u-root echo: exec to the container's first byte"
+	mvmEnd     = "mvm run u-root echo: first byte to exit"
+	mvmMemory  = "mvm-vmm: own memory (PSS without guest RAM)"
 	qemuMemory = "QEMU microvm: own memory (PSS without guest RAM)"
 )
 
-// args are the words of the kernel's command line that both VMMs' guests get.
-// guestinit without a vsock device says so on the console and resets.
-const qemuArgs = "reboot=k panic=-1 keep_bootcon earlycon=uart8250,io,0x3f8 8250.nr_uarts=0 no_timer_check tsc=reliable quiet loglevel=3"
+// qemuArgs are vmm's words of the kernel's command line; microvm has no i8042 to
+// reset by, and its guest measures the TSC unless told. guestinit without a vsock device says so on the console and resets.
+const qemuArgs = "quiet loglevel=3 reboot=t panic=-1 keep_bootcon earlycon=uart8250,io,0x3f8 8250.nr_uarts=0 no_timer_check noreplace-smp tsc=reliable"
 
 // measure takes o.rounds rounds of every figure, in turns.
 func measure(o options) (*report, error) {
@@ -45,8 +55,8 @@ func measure(o options) (*report, error) {
 	}
 	r := &report{}
 	for range o.rounds {
-		for _, f := range []func(*report) error{o.qemuBoot, o.vmmBoot, o.mvmTrue, o.mvmEcho, o.mvmMemory} {
-			if err := f(r); err != nil {
+		for _, f := range []step{o.qemuBoot, o.vmmBoot, o.mvmTrue, o.mvmEcho, o.mvmMemory} {
+			if err := r.take(f); err != nil {
 				return nil, err
 			}
 		}
@@ -54,25 +64,55 @@ func measure(o options) (*report, error) {
 	return r, nil
 }
 
+// step takes one sample of some figures; it ends with ctx.
+type step func(ctx context.Context, r *report) error
+
+const (
+	// hung is far above what any run takes. On the virtual KVM host QEMU now and
+	// then loses a wake-up of a halted guest, which then sleeps for ever.
+	hung = time.Minute
+	// mostHung is how many runs may hang before that is the result.
+	mostHung = 5
+)
+
+// take takes one sample, and again where it hung, which it counts.
+func (r *report) take(f step) error {
+	for {
+		ctx, cancel := context.WithTimeout(context.Background(), hung)
+		err := f(ctx, r)
+		over := ctx.Err()
+		cancel()
+		if over == nil {
+			return err
+		}
+		if r.Hung++; r.Hung > mostHung {
+			return fmt.Errorf("%d runs hung: %w", r.Hung, err)
+		}
+	}
+}
+
 // prepare runs mvm once, which writes the kernel, the initramfs and the image to
 // root, and finds the first two there.
 func (o *options) prepare(root string) error {
-	if out, err := o.mvm("true").CombinedOutput(); err != nil {
+	if out, err := o.mvm(context.Background(), "true").CombinedOutput(); err != nil {
 		return fmt.Errorf("mvm run u-root true: %w: %s", err, out)
 	}
-	for pattern, to := range map[string]*string{"kernel/*/vmlinux": &o.kernel, "initramfs/*/initramfs.cpio": &o.initrd} {
+	for pattern, to := range map[string]*string{"kernel/*/kvm/vmlinux": &o.kernel, "initramfs/*/initramfs.cpio": &o.initrd} {
 		m, err := filepath.Glob(filepath.Join(root, pattern))
-		if err != nil || len(m) != 1 {
-			return fmt.Errorf("%s in %s: %d files (%w)", pattern, root, len(m), err)
+		if err != nil {
+			return fmt.Errorf("%s in %s: %w", pattern, root, err)
+		}
+		if len(m) != 1 {
+			return fmt.Errorf("%s in %s: %d files, 1 expected", pattern, root, len(m))
 		}
 		*to = m[0]
 	}
 	return nil
 }
 
-func (o *options) mvm(args ...string) *exec.Cmd {
+func (o *options) mvm(ctx context.Context, args ...string) *exec.Cmd {
 	base := []string{"run", "--rm", "--memory", fmt.Sprintf("%dm", o.memory), "u-root"}
-	return exec.Command(filepath.Join(o.bin, "mvm"), append(base, args...)...)
+	return exec.CommandContext(ctx, filepath.Join(o.bin, "mvm"), append(base, args...)...)
 }
 
 // run runs cmd, and returns when its first byte of output came and when it
@@ -100,8 +140,8 @@ func run(cmd *exec.Cmd, onFirst func(pid int)) (first, end time.Duration, err er
 }
 
 // qemuBoot boots the guest to guestinit and its reset.
-func (o *options) qemuBoot(r *report) error {
-	cmd := exec.Command(o.qemu, "-M", "microvm,acpi=off", "-accel", "kvm", "-cpu", "host",
+func (o *options) qemuBoot(ctx context.Context, r *report) error {
+	cmd := exec.CommandContext(ctx, o.qemu, "-M", "microvm,acpi=off", "-accel", "kvm", "-cpu", "host",
 		"-L", o.bin, "-m", strconv.Itoa(o.memory), "-smp", "1", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
 		"-serial", "stdio", "-kernel", o.kernel, "-initrd", o.initrd, "-append", qemuArgs)
 	first, end, err := run(cmd, func(pid int) {
@@ -112,18 +152,18 @@ func (o *options) qemuBoot(r *report) error {
 	if err != nil {
 		return fmt.Errorf("qemu: %w", err)
 	}
-	r.time("QEMU microvm: exec to PID 1", first)
+	r.time(qemuPID1, first)
 	r.time(qemuExit, end)
 	return nil
 }
 
 // vmmBoot does the same with package vmm in a process of its own.
-func (o *options) vmmBoot(r *report) error {
+func (o *options) vmmBoot(ctx context.Context, r *report) error {
 	self, err := os.Executable()
 	if err != nil {
 		return err
 	}
-	cmd := exec.Command(self, "vm", o.kernel, o.initrd, strconv.Itoa(o.memory))
+	cmd := exec.CommandContext(ctx, self, "vm", o.kernel, o.initrd, strconv.Itoa(o.memory))
 	var marks marks
 	out := &strings.Builder{}
 	cmd.Stdout, cmd.Stderr = out, os.Stderr
@@ -135,32 +175,38 @@ func (o *options) vmmBoot(r *report) error {
 	if err := json.Unmarshal([]byte(out.String()), &marks); err != nil {
 		return err
 	}
-	r.time("vmm: start to first guest instruction", marks.Run)
-	r.time("vmm: start to PID 1", marks.PID1)
-	r.time("vmm: start to exit", marks.Exit)
-	r.time("vmm: process exec to exit", end)
+	r.time(vmmRun, marks.Run)
+	r.time(vmmPID1, marks.PID1)
+	r.time(vmmExit, marks.Exit)
+	r.time(vmmProcess, end)
 	return nil
 }
 
 // mvmTrue is the whole command on a cached image.
-func (o *options) mvmTrue(r *report) error {
-	_, end, err := run(o.mvm("true"), nil)
-	r.time("mvm run u-root true: exec to exit", end)
-	return err
+func (o *options) mvmTrue(ctx context.Context, r *report) error {
+	_, end, err := run(o.mvm(ctx, "true"), nil)
+	if err != nil {
+		return fmt.Errorf("mvm run u-root true: %w", err)
+	}
+	r.time(mvmExit, end)
+	return nil
 }
 
 // mvmEcho is the time to the container's first byte, and from its end (echo ends
 // with its only write) to the command's exit.
-func (o *options) mvmEcho(r *report) error {
-	first, end, err := run(o.mvm("echo", "x"), nil)
-	r.time("mvm run u-root echo: exec to the container's first byte", first)
-	r.time("mvm run u-root echo: first byte to exit", end-first)
-	return err
+func (o *options) mvmEcho(ctx context.Context, r *report) error {
+	first, end, err := run(o.mvm(ctx, "echo", "x"), nil)
+	if err != nil {
+		return fmt.Errorf("mvm run u-root echo: %w", err)
+	}
+	r.time(mvmFirst, first)
+	r.time(mvmEnd, end-first)
+	return nil
 }
 
 // mvmMemory is the memory of mvm-vmm while a container runs.
-func (o *options) mvmMemory(r *report) error {
-	cmd := o.mvm("sh", "-c", "echo x; cat")
+func (o *options) mvmMemory(ctx context.Context, r *report) error {
+	cmd := o.mvm(ctx, "sh", "-c", "echo x; cat")
 	cmd.Args = append(cmd.Args[:2:2], append([]string{"-i"}, cmd.Args[2:]...)...)
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
@@ -172,7 +218,7 @@ func (o *options) mvmMemory(r *report) error {
 		if err == nil {
 			var kib float64
 			if kib, err = ownMemory(vmm, o.memory); err == nil {
-				r.add("mvm-vmm: own memory (PSS without guest RAM)", "KiB", kib)
+				r.add(mvmMemory, "KiB", kib)
 			}
 		}
 		sampled = err

@@ -29,6 +29,7 @@ func (s series) median() float64 {
 // report is all that one run measured, in the order first seen.
 type report struct {
 	Series []*series
+	Hung   int // runs that were ended after a minute and repeated
 }
 
 func (r *report) add(name, unit string, v float64) {
@@ -66,4 +67,7 @@ func (r *report) print(w io.Writer) {
 			slices.Min(s.Samples), slices.Max(s.Samples), s.Unit, ratio, s.Name)
 	}
 	_ = t.Flush()
+	if r.Hung > 0 {
+		fmt.Fprintf(w, "%d runs hung and were repeated: see docs/bench.md\n", r.Hung)
+	}
 }

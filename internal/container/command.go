@@ -105,3 +105,16 @@ func noNUL(p proto.Process) error {
 	}
 	return nil
 }
+
+// NewExec is a further process in the container: what o leaves open is as the
+// container's first process has it.
+func (c *Container) NewExec(o Overrides) (proto.Process, error) {
+	first := c.Spec.Process
+	p, err := NewProcess(Defaults{Env: first.Env, User: first.User, WorkingDir: first.Cwd}, o)
+	if err != nil {
+		return p, fmt.Errorf("container %s: %w", c.Label(), err)
+	}
+	p.Groups, p.Capabilities, p.AllCapabilities = first.Groups, first.Capabilities, first.AllCapabilities
+	p.NoNewPrivs, p.Unconfined, p.Rlimits, p.OOMScoreAdj = first.NoNewPrivs, first.Unconfined, first.Rlimits, first.OOMScoreAdj
+	return p, nil
+}

@@ -104,8 +104,8 @@ func TestConfig(t *testing.T) {
 	o.Process.Env = []string{"A=1"}
 	c := o.config("0123456789ab")
 	p := c.Spec.Container
-	if p.Hostname != c.ID || !cmp.Equal(p.Process.Env, []string{"A=1", "HOSTNAME=" + c.ID}) {
-		t.Errorf("host name %s, variables %v", p.Hostname, p.Process.Env)
+	if p.Hostname != c.ID || !cmp.Equal(c.Spec.Process.Env, []string{"A=1", "HOSTNAME=" + c.ID}) {
+		t.Errorf("host name %s, variables %v", p.Hostname, c.Spec.Process.Env)
 	}
 	if len(c.Spec.VM.Disks) != 1 || p.Root.Layer != "" {
 		t.Errorf("a read-only container has disks %v", c.Spec.VM.Disks)
@@ -113,8 +113,8 @@ func TestConfig(t *testing.T) {
 	o.ReadOnly, o.Hostname, o.Process.Env = false, "web", []string{"HOSTNAME=x"}
 	c = o.config("0123456789ab")
 	p = c.Spec.Container
-	if p.Hostname != "web" || !cmp.Equal(p.Process.Env, []string{"HOSTNAME=x"}) {
-		t.Errorf("host name %s, variables %v", p.Hostname, p.Process.Env)
+	if p.Hostname != "web" || !cmp.Equal(c.Spec.Process.Env, []string{"HOSTNAME=x"}) {
+		t.Errorf("host name %s, variables %v", p.Hostname, c.Spec.Process.Env)
 	}
 	if d := c.Spec.VM.Disks; len(d) != 2 || !d[0].ReadOnly || d[1].ReadOnly || p.Root.Layer != "/dev/vdb" {
 		t.Errorf("disks %v, layer %q", d, p.Root.Layer)

@@ -7,7 +7,7 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/mvm-project/mvm/guestinit/proto"
+	"github.com/mvm-project/mvm/internal/control"
 )
 
 // dead is a process that is no more, as a killed command leaves it recorded.
@@ -50,7 +50,7 @@ func TestKilledAfterEachStep(t *testing.T) {
 			must(t, os.WriteFile(filepath.Join(c.dir, stateFile+".new"), []byte("{"), 0o600))
 		}},
 		{"finish", func(t *testing.T, _ *Store, _ string, _ Options) {
-			must(t, c.finish(proto.Exit{Code: 3}, nil))
+			must(t, c.setState(State{Status: Exited, Exit: control.Exit{Code: 3}}))
 		}},
 		{"release", func(t *testing.T, s *Store, id string, _ Options) { must(t, s.release(id)) }},
 		{"unlink config", func(t *testing.T, _ *Store, _ string, _ Options) {
@@ -71,7 +71,7 @@ func TestKilledAfterEachStep(t *testing.T) {
 			t.Run(steps[done-1].name, func(t *testing.T) {
 				s, o := testStore(t)
 				o.Name, o.Remove = "name", remove
-				id, lock, err := s.create(o.Name)
+				id, lock, err := s.create(&Options{Name: o.Name})
 				must(t, err)
 				for _, step := range steps[:done] {
 					step.do(t, s, id, o)
@@ -90,7 +90,7 @@ func TestKilledAfterEachStep(t *testing.T) {
 				case want != "" && (len(list) != 1 || list[0].Status != want):
 					t.Errorf("containers %+v; want one that is %s", list, want)
 				}
-				_, next, err := s.create("other")
+				_, next, err := s.create(&Options{Name: "other"})
 				must(t, err)
 				_ = next.Close()
 			})
@@ -108,17 +108,17 @@ func must(t *testing.T, err error) {
 // A name left by a dead command is given to the next that asks.
 func TestNameOfLeftover(t *testing.T) {
 	s, _ := testStore(t)
-	_, lock, err := s.create("name")
+	_, lock, err := s.create(&Options{Name: "name"})
 	must(t, err)
 	must(t, lock.Close())
-	_, lock, err = s.create("name")
+	_, lock, err = s.create(&Options{Name: "name"})
 	must(t, err)
 	defer func() { _ = lock.Close() }()
-	if _, _, err := s.create("name"); !errors.Is(err, errTaken) {
+	if _, _, err := s.create(&Options{Name: "name"}); !errors.Is(err, errTaken) {
 		t.Errorf("a name was given twice: %v", err)
 	}
 	must(t, os.Symlink("000000000000", s.path(namesDir, "stale")))
-	_, other, err := s.create("stale")
+	_, other, err := s.create(&Options{Name: "stale"})
 	must(t, err)
 	_ = other.Close()
 }
@@ -131,7 +131,7 @@ func TestNameRace(t *testing.T) {
 		got := make(chan *os.File, 16)
 		for range cap(got) {
 			wg.Go(func() {
-				if _, lock, err := s.create("name"); err == nil {
+				if _, lock, err := s.create(&Options{Name: "name"}); err == nil {
 					got <- lock
 				} else if !errors.Is(err, errTaken) {
 					t.Error(err)
@@ -156,7 +156,7 @@ func TestNameRace(t *testing.T) {
 
 func TestDamaged(t *testing.T) {
 	s, o := testStore(t)
-	id, lock, err := s.create("name")
+	id, lock, err := s.create(&Options{Name: "name"})
 	must(t, err)
 	c, err := s.fill(id, o)
 	must(t, err)

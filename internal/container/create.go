@@ -11,12 +11,13 @@ import (
 
 	"github.com/mvm-project/mvm/guestinit/proto"
 	"github.com/mvm-project/mvm/internal/control"
+	"github.com/mvm-project/mvm/internal/logfile"
 	"github.com/mvm-project/mvm/vmm"
 )
 
 // Options describes a container to be made.
 type Options struct {
-	// Name is unique among the containers; empty: none.
+	// Name is unique among the containers; empty: one is made up.
 	Name string
 	// Image is the image as the user named it; RootDisk and RootFS are its root
 	// disk and the file system in it.
@@ -32,6 +33,8 @@ type Options struct {
 	Process proto.Process
 	// Kernel and Initrd are files with absolute paths.
 	Kernel, Initrd string
+	// PVM says that the host's KVM is a kvm-pvm and Kernel is made for it.
+	PVM bool
 	// CPUs is the CPU time it may use; its microVM has as many vCPUs, rounded up.
 	CPUs CPUs
 	// Memory is the microVM's, in bytes.
@@ -40,6 +43,20 @@ type Options struct {
 	Console bool
 	// Timeout ends the process when it has run so long; 0: never.
 	Timeout time.Duration
+	// Log bounds what is kept of what it prints; nil: nothing is.
+	Log     *logfile.Limits
+	Restart control.Restart
+	Labels  map[string]string
+	// StopSignal and StopPatience are as in Config.
+	StopSignal   int
+	StopPatience time.Duration
+	// OwnKernel says that Kernel is the user's.
+	OwnKernel bool
+
+	// IDFile gets the container's ID, and is closed; nil: there is none.
+	IDFile *os.File
+
+	kept bool
 }
 
 // idBytes is the length of an ID: 48 bits, of which one million containers have
@@ -47,8 +64,37 @@ type Options struct {
 const idBytes = 6
 
 // create makes a container's folder, of which the caller gets the lock, and
-// reserves its name.
-func (s *Store) create(name string) (id string, lock *os.File, err error) {
+// reserves its name, which is made up if there is none.
+func (s *Store) create(o *Options) (id string, lock *os.File, err error) {
+	id, lock, err = s.makeDir()
+	if err == nil {
+		err = s.reserveFor(id, o)
+	}
+	if err != nil {
+		return "", nil, errors.Join(err, s.discard(id, lock))
+	}
+	return id, lock, nil
+}
+
+func (s *Store) reserveFor(id string, o *Options) error {
+	for o.Name == "" {
+		name := randomName()
+		err := s.reserve(name, id)
+		if errors.Is(err, errTaken) {
+			continue
+		}
+		o.Name = name
+		return err
+	}
+	err := s.reserve(o.Name, id)
+	if errors.Is(err, errTaken) && s.Sweep() == nil { // by a leftover perhaps
+		err = s.reserve(o.Name, id)
+	}
+	return err
+}
+
+// makeDir makes a container's folder and takes its lock.
+func (s *Store) makeDir() (id string, lock *os.File, err error) {
 	for {
 		var b [idBytes]byte
 		_, _ = rand.Read(b[:]) // never fails: crypto/rand
@@ -63,18 +109,8 @@ func (s *Store) create(name string) (id string, lock *os.File, err error) {
 		if errors.Is(err, errBusy) || errors.Is(err, os.ErrNotExist) {
 			continue // swept away before it was locked
 		}
-		break
+		return id, lock, err
 	}
-	if err == nil && name != "" {
-		err = s.reserve(name, id)
-		if errors.Is(err, errTaken) && s.Sweep() == nil { // by a leftover perhaps
-			err = s.reserve(name, id)
-		}
-	}
-	if err != nil {
-		return "", nil, errors.Join(err, s.discard(id, lock))
-	}
-	return id, lock, nil
 }
 
 // discard removes a container whose lock the caller has, and gives that back.
@@ -96,8 +132,19 @@ func (s *Store) fill(id string, o Options) (*Container, error) {
 			return nil, err
 		}
 	}
+	if err := o.writeID(id); err != nil {
+		return nil, err
+	}
 	c.Status = Created
 	return c, writeJSON(filepath.Join(c.dir, configFile), c.Config, volatile)
+}
+
+func (o Options) writeID(id string) error {
+	if o.IDFile == nil {
+		return nil
+	}
+	_, err := o.IDFile.WriteString(id)
+	return explain(errors.Join(err, o.IDFile.Close()))
 }
 
 // config is the whole of what a container will be.
@@ -118,16 +165,20 @@ func (o Options) config(id string) Config {
 	}
 	return Config{
 		ID: id, Name: o.Name, Created: time.Now().UTC(), Image: o.Image, Remove: o.Remove,
+		Labels: o.Labels, StopSignal: o.StopSignal, StopPatience: o.StopPatience, OwnKernel: o.OwnKernel, Kept: o.kept,
 		Spec: control.Spec{
 			VM: vmm.Config{
-				Kernel: o.Kernel, Initrd: o.Initrd, VCPUs: o.CPUs.VCPUs(), Memory: o.Memory,
+				Kernel: o.Kernel, Initrd: o.Initrd, PVM: o.PVM, VCPUs: o.CPUs.VCPUs(), Memory: o.Memory,
 				Disks: disks, Vsock: vsockFile, Verbose: o.Console,
 			},
 			Container: proto.Container{
-				ID: id, Hostname: hostname, Root: root, Process: process,
-				Tmpfs: o.Tmpfs, CPUMicros: o.CPUs.bound(),
+				ID: id, Hostname: hostname, Root: root, Tmpfs: o.Tmpfs,
+				Limits: proto.Limits{CPUMicros: o.CPUs.bound()},
 			},
+			Process: process,
 			Console: o.Console,
+			Log:     o.Log,
+			Restart: o.Restart,
 		},
 	}
 }

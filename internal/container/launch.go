@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/mvm-project/mvm/internal/control"
 )
 
@@ -35,17 +37,15 @@ func FindVMM() (string, error) {
 
 // machine is a running mvm-vmm.
 type machine struct {
-	cmd  *exec.Cmd
-	conn *control.Conn
-	// messages are mvm-vmm's, closed when the connection ends.
-	messages chan control.Message
-	quit     chan struct{} // closed when nobody takes messages any more
+	*talk
+	cmd *exec.Cmd
 }
 
 // launch starts a mvm-vmm, which waits to be told what to do. It is in a process
 // group of its own, so that a terminal's Ctrl-C reaches only mvm, which passes
 // it on; and it gets no environment: the user's may hold secrets.
-func launch(program, dir, id string, stdio IO) (*machine, error) {
+// The container's lock goes with it, and stays held as long as it lives.
+func launch(program, dir, id string, lock *os.File, stdio IO) (*machine, error) {
 	cmd := exec.Command(program, id)
 	cmd.Dir = dir
 	cmd.Env = []string{}
@@ -54,32 +54,21 @@ func launch(program, dir, id string, stdio IO) (*machine, error) {
 		cmd.Stdin = stdio.Stdin
 	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	conn, far, err := control.Attach(cmd)
+	if stdio == (IO{}) {
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // no terminal's hang-up reaches it
+	}
+	conn, far, err := control.Pair(cmd)
 	if err != nil {
 		return nil, err
 	}
+	cmd.ExtraFiles = append(cmd.ExtraFiles, lock)
+	// Inherited: mvm-vmm lifts it once its heap is laid out (memory.SmallPages).
+	_ = unix.Prctl(unix.PR_SET_THP_DISABLE, 1, 0, 0, 0)
 	err = cmd.Start()
 	if err := errors.Join(err, far.Close()); err != nil {
 		return nil, errors.Join(fmt.Errorf("start %s: %w", program, err), conn.Close())
 	}
-	m := &machine{cmd: cmd, conn: conn, messages: make(chan control.Message), quit: make(chan struct{})}
-	go m.receive() // ends with the connection or with quit: at the latest by end
-	return m, nil
-}
-
-func (m *machine) receive() {
-	defer close(m.messages)
-	for {
-		msg, err := m.conn.Receive()
-		if err != nil {
-			return
-		}
-		select {
-		case m.messages <- msg:
-		case <-m.quit:
-			return
-		}
-	}
+	return &machine{talk: newTalk(conn), cmd: cmd}, nil // the talk ends by end
 }
 
 // endPatience is how long mvm-vmm may take to give back what it holds, after its
@@ -89,8 +78,7 @@ const endPatience = 5 * time.Second
 // end closes the connection, which tells mvm-vmm to end if it still runs, and
 // waits until it has: killed if it takes too long, or at once if ctx is done.
 func (m *machine) end(ctx context.Context) *os.ProcessState {
-	close(m.quit)
-	_ = m.conn.Close() // nothing is left to be said
+	m.close()
 	patience, cancel := context.WithTimeout(ctx, endPatience)
 	defer cancel()
 	defer context.AfterFunc(patience, m.kill)()

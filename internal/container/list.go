@@ -109,7 +109,7 @@ func (s *Store) sweep(id string) error {
 
 // leftover says whether nobody wants a container whose lock is free.
 func (c *Container) leftover() bool {
-	return c.Status == Created || c.Remove && c.Status != Running
+	return c.Status == Created && !c.Kept || c.Remove && !c.Up() && c.Status != Created
 }
 
 // remove takes a container away, of which the caller has the lock. The name goes

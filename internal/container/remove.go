@@ -18,9 +18,9 @@ func (s *Store) Remove(ctx context.Context, ref string, force bool) error {
 	}
 	dir := s.path(containersDir, id)
 	c, err := read(dir)
-	if err == nil && c.Status == Running {
+	if err == nil && c.Up() {
 		if !force {
-			return fmt.Errorf("container %s is running: end it first, or remove it with --force", ref)
+			return fmt.Errorf("container %s is running: end it first (mvm stop), or remove it with --force", ref)
 		}
 		if err := c.VMM.kill(); err != nil {
 			return fmt.Errorf("container %s: %w", ref, err)

@@ -44,7 +44,7 @@ func TestRemoveRunning(t *testing.T) {
 
 func TestFind(t *testing.T) {
 	s, _ := testStore(t)
-	id, lock, err := s.create("web")
+	id, lock, err := s.create(&Options{Name: "web"})
 	must(t, err)
 	defer func() { _ = lock.Close() }()
 	for _, ref := range []string{"web", id, id[:4]} {

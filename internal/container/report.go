@@ -8,7 +8,6 @@ import (
 	"syscall"
 	"unicode"
 
-	"github.com/mvm-project/mvm/guestinit/proto"
 	"github.com/mvm-project/mvm/internal/control"
 )
 
@@ -16,9 +15,9 @@ import (
 const maxLine = 1000
 
 // checked is what a guest reports, fit to be acted upon and printed.
-func checked(e proto.Exit) proto.Exit {
+func checked(e control.Exit) control.Exit {
 	if e.Code < 0 || e.Code > 255 {
-		return proto.Exit{Code: codeFailed, Error: fmt.Sprintf("the guest reported the exit status %d, which there is not", e.Code)}
+		return control.Exit{Code: codeFailed, Error: fmt.Sprintf("the guest reported the exit status %d, which there is not", e.Code)}
 	}
 	e.Error = printable(e.Error)
 	return e
@@ -56,8 +55,7 @@ func printable(s string) string {
 }
 
 // explainDeath says how mvm-vmm ended that did not say why.
-func (r *running) explainDeath(state *os.ProcessState) error {
-	pid := r.cmd.Process.Pid
+func explainDeath(pid int, state *os.ProcessState) error {
 	if w, ok := state.Sys().(syscall.WaitStatus); ok && w.Signaled() {
 		why := "see dmesg or the journal for why"
 		if w.Signal() == syscall.SIGKILL {

@@ -5,11 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"syscall"
 	"time"
 
-	"github.com/mvm-project/mvm/guestinit/proto"
 	"github.com/mvm-project/mvm/internal/control"
 )
 
@@ -33,12 +31,12 @@ const (
 // Run makes a container, runs its process to the end in a microVM of program
 // (see FindVMM), and says how it ended. An error means that mvm failed. A
 // container whose process never started is removed, as is one with o.Remove.
-func (s *Store) Run(ctx context.Context, program string, o Options, stdio IO) (proto.Exit, error) {
-	id, lock, err := s.create(o.Name)
+func (s *Store) Run(ctx context.Context, program string, o Options, stdio IO) (control.Exit, error) {
+	id, lock, err := s.create(&o)
 	if err != nil {
-		return proto.Exit{}, fmt.Errorf("make a container: %w", err)
+		return control.Exit{}, fmt.Errorf("make a container: %w", err)
 	}
-	r := &running{store: s, options: o, stdio: stdio}
+	r := &running{store: s, options: o, stdio: stdio, lock: lock}
 	exit, err := r.run(ctx, program, id)
 	if o.Remove || !r.started {
 		return exit, errors.Join(err, s.discard(id, lock))
@@ -51,31 +49,32 @@ type running struct {
 	store   *Store
 	options Options
 	stdio   IO
+	lock    *os.File
 	*machine
 	started     bool      // the process has run
 	timedOut    bool      // it got SIGTERM for that
 	interrupted time.Time // the last SIGINT
-	verdict     *proto.Exit
+	verdict     *control.Exit
 }
 
-func (r *running) run(ctx context.Context, program, id string) (exit proto.Exit, err error) {
+func (r *running) run(ctx context.Context, program, id string) (exit control.Exit, err error) {
 	dir := r.store.path(containersDir, id)
 	// mvm-vmm comes up while its disks are made.
-	if r.machine, err = launch(program, dir, id, r.stdio); err != nil {
-		return proto.Exit{}, err
+	if r.machine, err = launch(program, dir, id, r.lock, r.stdio); err != nil {
+		return control.Exit{}, err
 	}
-	c, err := r.begin(id)
+	_, err = r.begin(id)
 	if err != nil {
 		r.kill()
 		r.end(ctx)
-		return proto.Exit{}, err
+		return control.Exit{}, err
 	}
 	exit, err = r.follow(ctx)
 	state := r.end(ctx)
 	if errors.Is(err, errSilent) {
-		err = r.explainDeath(state)
+		err = explainDeath(r.cmd.Process.Pid, state)
 	}
-	return exit, errors.Join(err, c.finish(exit, err))
+	return exit, err
 }
 
 // begin makes the disks and tells mvm-vmm to boot; what can wait is done while
@@ -85,30 +84,12 @@ func (r *running) begin(id string) (*Container, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, err := identify(r.cmd.Process.Pid)
-	if err != nil {
-		return nil, err
-	}
-	if err := c.setState(State{Status: Running, VMM: p, Started: time.Now().UTC()}); err != nil {
+	if err := c.runningAs(r.machine); err != nil {
 		return nil, err
 	}
 	// A mvm-vmm that is gone already is noticed by follow.
-	_ = r.conn.Send(control.Message{Spec: &c.Spec})
+	_ = r.conn.Send(control.Message{Start: &control.Start{Spec: c.Spec}})
 	return c, errors.Join(c.persist(), r.store.Sweep())
-}
-
-// finish notes the end of a container that stays.
-func (c *Container) finish(exit proto.Exit, err error) error {
-	if c.Remove {
-		return nil
-	}
-	s := c.State
-	s.Status, s.Finished, s.Exit = Exited, time.Now().UTC(), exit
-	if err != nil {
-		s.Status = Lost
-	}
-	return errors.Join(c.setState(s), ignoreMissing(os.Remove(filepath.Join(c.dir, vsockFile))),
-		ignoreMissing(os.Remove(filepath.Join(c.dir, fmt.Sprintf("%s_%d", vsockFile, proto.Port)))))
 }
 
 // stopPatience is how long a process may take to end after SIGTERM, as docker
@@ -116,14 +97,14 @@ func (c *Container) finish(exit proto.Exit, err error) error {
 const stopPatience = 10 * time.Second
 
 // follow carries signals one way and reports the other, until the end.
-func (r *running) follow(ctx context.Context) (proto.Exit, error) {
+func (r *running) follow(ctx context.Context) (control.Exit, error) {
 	timeout, stop := after(r.options.Timeout)
 	defer stop()
 	done := ctx.Done()
 	for {
 		select {
 		case m, open := <-r.messages:
-			if exit, over, err := r.hear(ctx, m, open); over {
+			if exit, over, err := r.hear(ctx, m.Message, open); over {
 				return exit, err
 			}
 		case sig := <-r.stdio.Signals:
@@ -149,22 +130,22 @@ func after(d time.Duration) (fires <-chan time.Time, stop func()) {
 
 // hear takes a message of mvm-vmm's, or the end of them; over says whether that
 // was all.
-func (r *running) hear(ctx context.Context, m control.Message, open bool) (exit proto.Exit, over bool, err error) {
+func (r *running) hear(ctx context.Context, m control.Message, open bool) (exit control.Exit, over bool, err error) {
 	switch {
 	case r.verdict != nil && (!open || m.Started == nil):
 		return *r.verdict, true, nil
 	case !open && ctx.Err() != nil:
-		return proto.Exit{}, true, context.Cause(ctx)
+		return control.Exit{}, true, context.Cause(ctx)
 	case !open:
-		return proto.Exit{}, true, errSilent
+		return control.Exit{}, true, errSilent
 	case m.Started != nil:
 		r.started = true
 	case m.Exit != nil:
 		return checked(*m.Exit), true, nil
 	case m.Failed != nil:
-		return proto.Exit{}, true, failure(*m.Failed)
+		return control.Exit{}, true, failure(*m.Failed)
 	}
-	return proto.Exit{}, false, nil
+	return control.Exit{}, false, nil
 }
 
 // errSilent is how follow ends when mvm-vmm ended without a word.
@@ -172,7 +153,7 @@ var errSilent = errors.New("mvm-vmm ended without a word")
 
 // timeOut asks the process to end, and the second time ends the microVM.
 func (r *running) timeOut() (next <-chan time.Time, stop func()) {
-	r.verdict = &proto.Exit{Code: codeTimeout, Error: fmt.Sprintf("the container reached its --timeout of %v", r.options.Timeout)}
+	r.verdict = &control.Exit{Code: codeTimeout, Error: fmt.Sprintf("the container reached its --timeout of %v", r.options.Timeout)}
 	if r.timedOut {
 		r.kill()
 		return nil, func() {}
@@ -188,7 +169,7 @@ const interruptedTwice = time.Second
 func (r *running) signal(sig os.Signal) {
 	if sig == os.Interrupt {
 		if time.Since(r.interrupted) < interruptedTwice {
-			r.verdict = &proto.Exit{Code: codeInterrupted, Error: "killed by a second Ctrl-C"}
+			r.verdict = &control.Exit{Code: codeInterrupted, Error: "killed by a second Ctrl-C"}
 			r.kill()
 			return
 		}
@@ -201,5 +182,5 @@ func (r *running) signal(sig os.Signal) {
 
 // send passes a signal on. A mvm-vmm that is gone is noticed by follow.
 func (r *running) send(sig syscall.Signal) {
-	_ = r.conn.Send(control.Message{Signal: &proto.Signal{Signo: int(sig)}})
+	_ = r.conn.Send(control.Message{Signal: &control.Signal{Signo: int(sig)}})
 }

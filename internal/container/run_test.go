@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/mvm-project/mvm/guestinit/proto"
+	"github.com/mvm-project/mvm/internal/control"
 )
 
 func TestRun(t *testing.T) {
@@ -18,18 +18,18 @@ func TestRun(t *testing.T) {
 		acts    string // of the VMM
 		signals []os.Signal
 		timeout time.Duration
-		exit    proto.Exit // Error is a part of the error
-		err     string     // part of the error
-		stays   Status     // of the container; empty: it is gone
+		exit    control.Exit // Error is a part of the error
+		err     string       // part of the error
+		stays   Status       // of the container; empty: it is gone
 	}{
 		{name: "exit 0", acts: "start exit=0", stays: Exited},
-		{name: "exit 3", acts: "start exit=3", exit: proto.Exit{Code: 3}, stays: Exited},
-		{name: "not found", acts: "notfound", exit: proto.Exit{Code: 127, Error: "no such program?[2J"}},
-		{name: "impossible status", acts: "start exit=256", exit: proto.Exit{Code: 125, Error: "256"}, stays: Exited},
-		{name: "signal", acts: "start signal", signals: []os.Signal{syscall.SIGTERM}, exit: proto.Exit{Code: 143, Signal: 15}, stays: Exited},
-		{name: "signal before the start", acts: "signal", signals: []os.Signal{syscall.SIGHUP}, exit: proto.Exit{Code: 129, Signal: 1}},
-		{name: "two Ctrl-C", acts: "hang", signals: []os.Signal{os.Interrupt, os.Interrupt}, exit: proto.Exit{Code: 130, Error: "Ctrl-C"}},
-		{name: "timeout", acts: "start signal", timeout: 50 * time.Millisecond, exit: proto.Exit{Code: 124, Error: "--timeout of 50ms"}, stays: Exited},
+		{name: "exit 3", acts: "start exit=3", exit: control.Exit{Code: 3}, stays: Exited},
+		{name: "not found", acts: "notfound", exit: control.Exit{Code: 127, Error: "no such program?[2J"}},
+		{name: "impossible status", acts: "start exit=256", exit: control.Exit{Code: 125, Error: "256"}, stays: Exited},
+		{name: "signal", acts: "start signal", signals: []os.Signal{syscall.SIGTERM}, exit: control.Exit{Code: 143, Signal: 15}, stays: Exited},
+		{name: "signal before the start", acts: "signal", signals: []os.Signal{syscall.SIGHUP}, exit: control.Exit{Code: 129, Signal: 1}},
+		{name: "two Ctrl-C", acts: "hang", signals: []os.Signal{os.Interrupt, os.Interrupt}, exit: control.Exit{Code: 130, Error: "Ctrl-C"}},
+		{name: "timeout", acts: "start signal", timeout: 50 * time.Millisecond, exit: control.Exit{Code: 124, Error: "--timeout of 50ms"}, stays: Exited},
 		{name: "VMM fails", acts: "fail=no_memory|one\n\x1b[31mtwo\n", err: "no_memory\nThe guest's console ends with:\n  one\n  ?[31mtwo"},
 		{name: "VMM fails late", acts: "start fail=lost", err: "lost", stays: Lost},
 		{name: "VMM killed", acts: "start die", err: "killed by signal 9", stays: Lost},

@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/mvm-project/mvm/guestinit/proto"
 	"github.com/mvm-project/mvm/internal/control"
 )
 
@@ -22,6 +21,16 @@ type Config struct {
 	Remove bool `json:",omitempty"`
 	// Spec is what its mvm-vmm is told; paths are relative to its folder.
 	Spec control.Spec
+	// Labels are the user's, and the image's.
+	Labels map[string]string `json:",omitempty"`
+	// StopSignal is what stop sends, and StopPatience how long it waits before
+	// it kills; 0: SIGTERM, and 10 seconds.
+	StopSignal   int           `json:",omitempty"`
+	StopPatience time.Duration `json:",omitempty"`
+	// OwnKernel says that the user gave the kernel.
+	OwnKernel bool `json:",omitempty"`
+	// Kept says that it was made to stay, by create, though it never ran.
+	Kept bool `json:",omitempty"`
 }
 
 // Status is where a container is in its life.
@@ -31,6 +40,7 @@ type Status string
 const (
 	Created Status = "created" // made, never run
 	Running Status = "running"
+	Paused  Status = "paused"  // it runs, frozen
 	Exited  Status = "exited"  // its process ended, as Exit tells
 	Lost    Status = "lost"    // the microVM, or the mvm command, was killed
 	Damaged Status = "damaged" // its config.json cannot be read
@@ -40,11 +50,16 @@ const (
 type State struct {
 	Status Status
 	// VMM is its mvm-vmm process, once there was one.
-	VMM      Process    `json:",omitzero"`
-	Started  time.Time  `json:",omitzero"`
-	Finished time.Time  `json:",omitzero"`
-	Exit     proto.Exit `json:",omitzero"`
+	VMM      Process      `json:",omitzero"`
+	Started  time.Time    `json:",omitzero"`
+	Finished time.Time    `json:",omitzero"`
+	Exit     control.Exit `json:",omitzero"`
+	// Restarts is how often it was started again by itself.
+	Restarts int `json:",omitempty"`
 }
+
+// Up says whether its process is there.
+func (s State) Up() bool { return s.Status == Running || s.Status == Paused }
 
 // Files of a container's folder.
 const (
@@ -53,6 +68,8 @@ const (
 	imageFile  = "image"
 	layerFile  = "layer"
 	vsockFile  = "vsock"
+	// LogFile is what it printed (internal/logfile).
+	LogFile = "log"
 )
 
 // Container is a container on disk.
@@ -74,7 +91,7 @@ func read(dir string) (Container, error) {
 		c.State = State{Status: Created}
 	case err != nil: // written without fsync before a loss of power
 		c.State = State{Status: Lost}
-	case c.Status == Running && !c.VMM.Alive():
+	case c.Up() && !c.VMM.Alive():
 		c.Status = Lost
 	}
 	return c, nil

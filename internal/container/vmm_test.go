@@ -9,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/mvm-project/mvm/guestinit/proto"
 	"github.com/mvm-project/mvm/internal/control"
 )
 
@@ -22,14 +21,22 @@ func actVMM() {
 		panic(err)
 	}
 	m, err := conn.Receive()
-	if err != nil || m.Spec == nil {
+	if err != nil || m.Start == nil {
 		os.Exit(9)
 	}
-	for _, word := range m.Spec.Container.Process.Args {
+	for _, word := range m.Start.Spec.Process.Args {
 		if !act(conn, word) {
 			return
 		}
 	}
+}
+
+// say notes an end as mvm-vmm does, and tells it.
+func say(conn *control.Conn, m control.Message) {
+	if err := Ended(".", m); err != nil {
+		panic(err)
+	}
+	_ = conn.Send(m)
 }
 
 // act does one word, and says whether to go on.
@@ -37,23 +44,23 @@ func act(conn *control.Conn, word string) bool {
 	verb, arg, _ := strings.Cut(word, "=")
 	switch verb {
 	case "start":
-		return conn.Send(control.Message{Started: &proto.Started{PID: 2}}) == nil
+		return conn.Send(control.Message{Started: &control.Started{PID: 2}}) == nil
 	case "exit": // exit=CODE
-		var e proto.Exit
+		var e control.Exit
 		_, _ = fmt.Sscan(arg, &e.Code)
-		_ = conn.Send(control.Message{Exit: &e})
+		say(conn, control.Message{Exit: &e})
 		return false
 	case "fail": // fail=ERROR|CONSOLE
 		text, console, _ := strings.Cut(arg, "|")
-		_ = conn.Send(control.Message{Failed: &control.Failed{Error: text, Console: console}})
+		say(conn, control.Message{Failed: &control.Failed{Error: text, Console: console}})
 		return false
 	case "notfound":
-		_ = conn.Send(control.Message{Exit: &proto.Exit{Code: 127, Error: "exec: no such program\x1b[2J"}})
+		say(conn, control.Message{Exit: &control.Exit{Code: 127, Error: "exec: no such program\x1b[2J"}})
 		return false
 	case "signal": // waits for a signal, and exits with 128+N
 		m, err := conn.Receive()
 		if err == nil && m.Signal != nil {
-			_ = conn.Send(control.Message{Exit: &proto.Exit{Code: 128 + m.Signal.Signo, Signal: m.Signal.Signo}})
+			say(conn, control.Message{Exit: &control.Exit{Code: 128 + m.Signal.Signo, Signal: m.Signal.Signo}})
 		}
 		return false
 	case "hear": // waits for a signal, and does nothing about it

@@ -1,41 +1,163 @@
-// Package control is how the mvm command and the mvm-vmm process it starts talk:
-// one connection, a Unix socket pair whose far end mvm-vmm inherits as file
-// descriptor FD. Frames are those of guestinit/proto (length-prefixed JSON).
+// Package control is how mvm commands and a container's mvm-vmm process talk.
+// docs/container.md draws it.
+//
+// The command that starts mvm-vmm has a connection to it from the beginning, a
+// socket pair whose far end mvm-vmm inherits as file descriptor FD:
 //
 //	mvm                                  mvm-vmm
-//	 | -- Spec ---------------------------> |  boots the VM
+//	 | -- Start --------------------------> |  boots the VM
 //	 | <----------------------- Started --- |  the container's process runs
-//	 | -- Signal -------------------------> |  any number of times
-//	 | <-------------- Exit or Failed ----- |  and mvm-vmm ends
+//	 | -- Signal, Resize, Detach ---------> |  any number of times
+//	 | <-------------- Exit or Failed ----- |
 //
-// mvm-vmm inherits the container's stdin, stdout and stderr as its own 0, 1 and
-// 2 and writes nothing of its own to them. If mvm's end closes, the VM is
-// stopped: a container in the foreground does not outlive its command.
+// Every other command connects to the socket File in the container's folder, to
+// which the folder's mode (0700) admits its owner alone:
+//
+//	mvm                                  mvm-vmm
+//	 | <------------------------- Hello --- |
+//	 | -- one of Exec, Attach, Ask,         |
+//	 |    Signal, Stop, Wait -------------> |
+//	 | <-- Started, with the streams ------ |  to Exec and Attach
+//	 | -- Signal, Resize -----------------> |  after these two: any number of times
+//	 | <-- Reply, Done, Exit or Failed ---- |  the last word
+//
+// The streams of a process come as file descriptors beside Started
+// (SCM_RIGHTS): sockets of its own for each, so that bytes pass no further
+// process and one reader cannot hold up another.
+//
+// Frames are those of guestinit/proto: length-prefixed JSON.
 package control
 
 import (
+	"time"
+
 	"github.com/mvm-project/mvm/guestinit/proto"
+	"github.com/mvm-project/mvm/internal/logfile"
 	"github.com/mvm-project/mvm/vmm"
 )
 
-// FD is mvm-vmm's file descriptor of the connection.
-const FD = 3
+const (
+	// FD is mvm-vmm's file descriptor of the connection it is started with.
+	FD = 3
+	// File is the socket in the container's folder.
+	File = "control"
+	// Version is the protocol's: an mvm-vmm may be older than the mvm that asks.
+	Version = 1
+)
 
 // Message is one frame: exactly one field is set.
 type Message struct {
-	Spec    *Spec          `json:",omitempty"`
-	Signal  *proto.Signal  `json:",omitempty"`
-	Started *proto.Started `json:",omitempty"`
-	Exit    *proto.Exit    `json:",omitempty"`
-	Failed  *Failed        `json:",omitempty"`
+	// From mvm.
+	Start  *Start         `json:",omitempty"`
+	Exec   *Exec          `json:",omitempty"`
+	Attach *Attach        `json:",omitempty"`
+	Ask    *proto.Request `json:",omitempty"` // Freeze, List, Stats or Update
+	Signal *Signal        `json:",omitempty"`
+	Resize *proto.Size    `json:",omitempty"`
+	Detach *Detach        `json:",omitempty"`
+	Stop   *Stop          `json:",omitempty"`
+	Wait   *Wait          `json:",omitempty"`
+
+	// From mvm-vmm.
+	Hello   *Hello       `json:",omitempty"`
+	Started *Started     `json:",omitempty"`
+	Reply   *proto.Reply `json:",omitempty"`
+	Done    *Done        `json:",omitempty"`
+	Exit    *Exit        `json:",omitempty"`
+	Failed  *Failed      `json:",omitempty"`
 }
 
-// Spec is everything mvm-vmm needs to know.
+// Hello is mvm-vmm's first word to a command that has connected.
+type Hello struct {
+	Version int
+}
+
+// Start tells a new mvm-vmm what to be.
+type Start struct {
+	Spec Spec
+	// Detached lets the container outlive the connection. Otherwise it ends with
+	// it, unless a Detach comes.
+	Detached bool `json:",omitempty"`
+	// Attach sends the process's streams with Started. Otherwise they are
+	// mvm-vmm's own stdin, stdout and stderr.
+	Attach bool `json:",omitempty"`
+}
+
+// Spec is everything mvm-vmm needs to know of a container.
 type Spec struct {
 	VM        vmm.Config
 	Container proto.Container
+	Process   proto.Process
 	// Console copies the guest's serial console to stderr.
 	Console bool `json:",omitempty"`
+	// Log bounds the container's log; nil: there is none.
+	Log *logfile.Limits `json:",omitempty"`
+	// Restart starts the process again when it has ended.
+	Restart Restart `json:",omitzero"`
+}
+
+// Restart is a restart policy.
+type Restart struct {
+	// Always restarts after every end, Failures only after an exit status other
+	// than 0. A Stop ends both.
+	Always, Failures bool `json:",omitempty"`
+	// Max bounds how often in a row; 0: no bound.
+	Max int `json:",omitempty"`
+}
+
+// Exec starts a further process in the container.
+type Exec struct {
+	Process proto.Process
+	// Detached is done when the process runs: no streams, no Exit.
+	Detached bool `json:",omitempty"`
+}
+
+// Attach asks for the streams of the container's first process, from now on.
+type Attach struct {
+	Stdin bool `json:",omitempty"`
+}
+
+// Signal is sent to the process.
+type Signal struct {
+	Signo int
+}
+
+// Detach lets the container outlive the connection it was started with.
+type Detach struct{}
+
+// Stop ends the container: with a signal, and after Patience with SIGKILL. It is
+// not restarted. The answer is Exit or Failed.
+type Stop struct {
+	Signo    int
+	Patience time.Duration
+}
+
+// Wait is answered with Exit or Failed when the container has ended.
+type Wait struct{}
+
+// Started says that the process runs.
+type Started struct {
+	PID int // in the container
+	// Streams are the names of the streams that come with it.
+	Streams []string `json:",omitempty"`
+}
+
+// Done says that what was asked is done, or why not.
+type Done struct {
+	Error string `json:",omitempty"`
+}
+
+// Exit says how a process ended, or why it never began.
+type Exit struct {
+	// Code is the exit status; with Signal set it is 128+Signal; with Error set
+	// it is 126 (not executable), 127 (not found) or 125 (mvm or the guest failed).
+	Code int
+	// Signal is the signal that ended the process, 0 if none did.
+	Signal int `json:",omitempty"`
+	// OOMKilled says that memory ran out in the container.
+	OOMKilled bool `json:",omitempty"`
+	// Error is one line saying why the process could not be started.
+	Error string `json:",omitempty"`
 }
 
 // Failed says that the VM, not the container's process, failed.

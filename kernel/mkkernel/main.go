@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path"
 	"path/filepath"
 	"strings"
 
@@ -21,15 +22,16 @@ import (
 )
 
 func main() {
-	flavour := flag.String("flavour", "kvm", "the kind of KVM host the kernel is for")
+	flavour := flag.String("flavour", kernel.KVM, "the kind of KVM host the kernel is for: "+strings.Join(kernel.Flavours(), " or "))
 	flag.Parse()
 	if flag.NArg() != 1 {
 		fmt.Fprintln(os.Stderr, "usage: mkkernel [-flavour NAME] FOLDER")
 		os.Exit(2)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	defer stop()
-	if err := run(ctx, *flavour, flag.Arg(0)); err != nil {
+	err := run(ctx, *flavour, flag.Arg(0))
+	stop()
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "mkkernel:", err)
 		os.Exit(1)
 	}
@@ -37,6 +39,9 @@ func main() {
 
 // run builds the kernel, or takes it from the cache, and installs it in dir.
 func run(ctx context.Context, flavour, dir string) error {
+	if err := kernel.Check(flavour); err != nil {
+		return err
+	}
 	cache, err := cacheDir()
 	if err != nil {
 		return err
@@ -45,11 +50,11 @@ func run(ctx context.Context, flavour, dir string) error {
 	if err != nil {
 		return err
 	}
-	path, err := r.cached(ctx, cache)
+	built, err := r.cached(ctx, cache)
 	if err != nil {
 		return err
 	}
-	return install(r, path, dir)
+	return install(r, built, dir)
 }
 
 // cacheDir is where sources and kernels are kept between builds.
@@ -66,9 +71,9 @@ func cacheDir() (string, error) {
 	return dir, os.MkdirAll(dir, 0o755)
 }
 
-// install puts the kernel at path and its description into dir.
-func install(r recipe, path, dir string) error {
-	f, err := os.Open(path)
+// install puts the kernel at built and its description into dir/FLAVOUR.
+func install(r recipe, built, dir string) error {
+	f, err := os.Open(built)
 	if err != nil {
 		return err
 	}
@@ -77,10 +82,14 @@ func install(r recipe, path, dir string) error {
 	if err != nil {
 		return err
 	}
-	if err := asset.Install(dir, kernel.File, f); err != nil {
+	if err := os.MkdirAll(filepath.Join(dir, r.flavour), 0o755); err != nil {
 		return err
 	}
-	digest, err := asset.Digest(os.DirFS(filepath.Dir(dir)), kernel.File)
+	file := path.Join(r.flavour, kernel.File)
+	if err := asset.Install(dir, file, f); err != nil {
+		return err
+	}
+	digest, err := asset.Digest(os.DirFS(filepath.Dir(dir)), file)
 	if err != nil {
 		return err
 	}
@@ -90,5 +99,5 @@ func install(r recipe, path, dir string) error {
 	if err != nil {
 		return err
 	}
-	return asset.WriteFile(filepath.Join(dir, kernel.InfoFile), strings.NewReader(string(info)))
+	return asset.WriteFile(filepath.Join(dir, r.flavour, kernel.InfoFile), strings.NewReader(string(info)))
 }

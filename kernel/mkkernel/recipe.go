@@ -15,14 +15,16 @@ import (
 	"strings"
 
 	"github.com/gofrs/flock"
+
+	"github.com/mvm-project/mvm/kernel"
 )
 
 // recipe is what decides the bytes of a kernel, besides its source.
 type recipe struct {
 	flavour  string
-	config   []byte   // fragments laid over tinyconfig
-	patches  [][]byte // applied in order
-	compiler string   // what the compiler and the linker say they are
+	config   []byte  // fragments laid over tinyconfig
+	patches  []patch // applied in order
+	compiler string  // what the compiler and the linker say they are
 }
 
 // newRecipe reads the recipe of a flavour from dir, package kernel's folder. The
@@ -34,7 +36,7 @@ func newRecipe(dir, flavour string) (recipe, error) {
 		return recipe{}, err
 	}
 	r := recipe{flavour: flavour, config: base}
-	if flavour != "kvm" {
+	if flavour != kernel.KVM {
 		if err := r.addFlavour(filepath.Join(dir, "flavours", flavour)); err != nil {
 			return recipe{}, fmt.Errorf("flavour %q: %w", flavour, err)
 		}
@@ -56,24 +58,18 @@ func (r *recipe) addFlavour(dir string) error {
 		return err
 	}
 	r.config = append(append(r.config, '\n'), delta...)
-	names, err := filepath.Glob(filepath.Join(dir, "*.patch"))
-	if err != nil {
-		return err
-	}
-	for _, name := range names {
-		p, err := os.ReadFile(name)
-		if err != nil {
-			return err
-		}
-		r.patches = append(r.patches, p)
-	}
-	return nil
+	r.patches, err = readPatches(dir)
+	return err
 }
 
 // key is the digest of all that decides the kernel's bytes.
 func (r recipe) key() string {
 	h := sha256.New()
-	for _, part := range append([][]byte{[]byte(source().deb), []byte(r.compiler), r.config}, r.patches...) {
+	parts := [][]byte{[]byte(source().deb), []byte(r.compiler), r.config}
+	for _, p := range r.patches {
+		parts = append(parts, p.diff)
+	}
+	for _, part := range parts {
 		fmt.Fprintf(h, "%d\n", len(part))
 		h.Write(part)
 	}
@@ -85,6 +81,9 @@ func (r recipe) key() string {
 // that is taken for a kernel.
 func (r recipe) cached(ctx context.Context, cache string) (string, error) {
 	path := filepath.Join(cache, r.key(), "vmlinux")
+	if _, err := os.Stat(path); err == nil {
+		return path, nil // another kernel's build need not be waited for
+	}
 	lock := flock.New(filepath.Join(cache, "lock"))
 	if err := lock.Lock(); err != nil {
 		return "", fmt.Errorf("lock %s: %w", cache, err)
@@ -136,9 +135,9 @@ func (r recipe) build(ctx context.Context, deb, dir string) error {
 	if err := source().unpack(ctx, deb, dir); err != nil {
 		return fmt.Errorf("unpack the kernel's source: %w", err)
 	}
-	for i, p := range r.patches {
-		if err := command(ctx, dir, p, "patch", "-p1", "--batch"); err != nil {
-			return fmt.Errorf("patch %d: %w", i+1, err)
+	for _, p := range r.patches {
+		if err := p.apply(ctx, dir); err != nil {
+			return err
 		}
 	}
 	if err := r.configure(ctx, dir); err != nil {

@@ -45,7 +45,7 @@ func build(dir string) error {
 	if err != nil {
 		return err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	return asset.Install(dir, initramfs.File, f)
 }
 
@@ -68,7 +68,7 @@ func pack(out, init string) error {
 	if err != nil {
 		return err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	program, err := os.ReadFile(init)
 	if err != nil {
 		return err

@@ -1,0 +1,240 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/mvm-project/mvm/guestinit/proto"
+	"github.com/mvm-project/mvm/internal/control"
+)
+
+const (
+	// firstFrameTimeout bounds how long a new connection may say nothing.
+	firstFrameTimeout = 30 * time.Second
+	// maxStrangers is how many connections may be saying nothing at once.
+	maxStrangers = 16
+)
+
+// errOver is what is asked of a guest that is gone.
+var errOver = errors.New("the container is not running")
+
+// guest is the host's side of guestinit/proto with one guest.
+type guest struct {
+	container string
+	ln        net.Listener
+	hello     chan struct{} // closed when the guest said Hello
+	fail      chan error    // why the guest is not to be trusted any more; the first is kept
+	over      chan struct{} // closed by close
+
+	mu        sync.Mutex
+	control   net.Conn // nil until Hello
+	last      uint64   // the number of the last request
+	replies   map[uint64]chan proto.Reply
+	processes map[string]*process
+}
+
+// process is one of the container's, from its Spawn on.
+type process struct {
+	id      string
+	streams map[string]func(net.Conn) // those still to be opened, by name
+	exited  chan proto.Exited         // has room for the one there is
+}
+
+// newGuest listens where the guest's connections to proto.Port arrive.
+func newGuest(spec control.Spec) (*guest, error) {
+	path := fmt.Sprintf("%s_%d", spec.VM.Vsock, proto.Port)
+	removeStale(path)
+	removeStale(spec.VM.Vsock)
+	ln, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, fmt.Errorf("listen for the guest: %w", err)
+	}
+	g := &guest{
+		container: spec.Container.ID,
+		ln:        ln,
+		hello:     make(chan struct{}),
+		fail:      make(chan error, 1),
+		over:      make(chan struct{}),
+		replies:   map[uint64]chan proto.Reply{},
+		processes: map[string]*process{},
+	}
+	go g.accept() // ends when the listener closes
+	return g, nil
+}
+
+// close ends the conversation: what is asked of the guest returns errOver.
+func (g *guest) close() {
+	close(g.over)
+	g.ln.Close()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.control != nil {
+		g.control.Close()
+	}
+}
+
+// distrust ends the container for what its guest did.
+func (g *guest) distrust(err error) {
+	select {
+	case g.fail <- err:
+	default: // there is one already
+	}
+}
+
+// accept takes the guest's connections.
+func (g *guest) accept() {
+	strangers := make(chan struct{}, maxStrangers)
+	for {
+		c, err := g.ln.Accept()
+		if err != nil {
+			return
+		}
+		strangers <- struct{}{}
+		go func() { // ends by firstFrameTimeout at the latest, or with the stream
+			take, err := g.greet(c)
+			<-strangers
+			if err != nil {
+				c.Close()
+				g.distrust(err)
+				return
+			}
+			take(c)
+		}()
+	}
+}
+
+// greet reads a connection's first frame, and returns what is to be done with it.
+func (g *guest) greet(c net.Conn) (take func(net.Conn), err error) {
+	if err := c.SetReadDeadline(time.Now().Add(firstFrameTimeout)); err != nil {
+		return nil, err
+	}
+	m, err := proto.ReadMessage(c)
+	if err != nil {
+		return nil, fmt.Errorf("the guest's first frame: %w", err)
+	}
+	if err := c.SetReadDeadline(time.Time{}); err != nil {
+		return nil, err
+	}
+	switch {
+	case m.Hello != nil:
+		return g.receive, g.greeted(c, *m.Hello)
+	case m.Stream != nil:
+		return g.expected(*m.Stream)
+	}
+	return nil, errors.New("the guest's first frame is neither Hello nor Stream")
+}
+
+func (g *guest) greeted(c net.Conn, h proto.Hello) error {
+	if h.Version != proto.Version {
+		return fmt.Errorf("the guest speaks protocol version %d, this mvm %d: use the initramfs built with it", h.Version, proto.Version)
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.control != nil {
+		return errors.New("the guest said Hello twice")
+	}
+	g.control = c
+	close(g.hello)
+	return nil
+}
+
+// expected takes a stream off the list of those that a process is to open.
+func (g *guest) expected(st proto.Stream) (func(net.Conn), error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	p := g.processes[st.Process]
+	if p == nil || st.Container != g.container || p.streams[st.Name] == nil {
+		return nil, fmt.Errorf("the guest opened a stream %q of process %q of container %q, which it was not asked for", st.Name, st.Process, st.Container)
+	}
+	take := p.streams[st.Name]
+	delete(p.streams, st.Name)
+	return take, nil
+}
+
+// add makes a process known, before the guest hears of it.
+func (g *guest) add(id string, streams map[string]func(net.Conn)) *process {
+	p := &process{id: id, streams: streams, exited: make(chan proto.Exited, 1)}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.processes[id] = p
+	return p
+}
+
+// forget takes a process away that never ran.
+func (g *guest) forget(p *process) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	delete(g.processes, p.id)
+}
+
+// send sends requests in one write and returns where their replies will come.
+func (g *guest) send(requests ...proto.Request) ([]chan proto.Reply, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	replies := make([]chan proto.Reply, len(requests))
+	for i := range requests {
+		g.last++
+		requests[i].ID = g.last
+		replies[i] = make(chan proto.Reply, 1)
+		g.replies[g.last] = replies[i]
+	}
+	return replies, proto.WriteRequests(g.control, requests...)
+}
+
+// ask sends a request and waits for the guest's reply.
+func (g *guest) ask(r proto.Request) (proto.Reply, error) {
+	replies, err := g.send(r)
+	if err != nil {
+		return proto.Reply{}, err
+	}
+	return g.await(replies[0])
+}
+
+func (g *guest) await(reply <-chan proto.Reply) (proto.Reply, error) {
+	select {
+	case r := <-reply:
+		return r, nil
+	case <-g.over:
+		return proto.Reply{}, errOver
+	}
+}
+
+// receive takes what the guest says, until the connection ends.
+func (g *guest) receive(c net.Conn) {
+	for {
+		m, err := proto.ReadMessage(c)
+		if err == nil {
+			err = g.hear(m)
+		}
+		if err != nil {
+			g.distrust(fmt.Errorf("the guest broke off: %w", err))
+			return
+		}
+	}
+}
+
+// hear takes one message.
+func (g *guest) hear(m proto.Message) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	switch {
+	case m.Reply != nil:
+		reply := g.replies[m.Reply.ID]
+		if reply == nil {
+			return fmt.Errorf("it answered request %d, which there is not", m.Reply.ID)
+		}
+		delete(g.replies, m.Reply.ID)
+		reply <- *m.Reply
+	case m.Exited != nil:
+		p := g.processes[m.Exited.Process]
+		if p == nil || m.Exited.Container != g.container {
+			return errors.New("it reported the end of a process that does not run")
+		}
+		delete(g.processes, m.Exited.Process)
+		p.exited <- *m.Exited
+	}
+	return nil
+}

@@ -1,0 +1,58 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"github.com/mvm-project/mvm/internal/container"
+)
+
+func (a *app) killCommand() *cobra.Command {
+	var signal string
+	cmd := a.eachCommand("kill [OPTIONS]", "Send a signal to containers",
+		"  mvm kill web\n  mvm kill -s HUP web", func(ctx context.Context, c *container.Container) error {
+			sig, err := parseSignal(signal)
+			if err != nil {
+				return err
+			}
+			if sig == 0 {
+				return errors.New("--signal: which?")
+			}
+			return c.Signal(ctx, sig)
+		})
+	cmd.Flags().StringVarP(&signal, "signal", "s", "KILL", "the `SIGNAL`, by name or number")
+	return cmd
+}
+
+// maxSignal is SIGRTMAX.
+const maxSignal = 64
+
+// parseSignal reads a signal as docker does: "SIGTERM", "term" or "15"; 0 for
+// none.
+func parseSignal(s string) (syscall.Signal, error) {
+	if s == "" {
+		return 0, nil
+	}
+	if n, err := strconv.Atoi(s); err == nil {
+		if n < 1 || n > maxSignal {
+			return 0, fmt.Errorf("there is no signal %d: want 1 to %d", n, maxSignal)
+		}
+		return syscall.Signal(n), nil
+	}
+	name := strings.ToUpper(s)
+	if !strings.HasPrefix(name, "SIG") {
+		name = "SIG" + name
+	}
+	sig := unix.SignalNum(name)
+	if sig == 0 {
+		return 0, fmt.Errorf("there is no signal %q: want a name such as TERM or a number, see kill -l", s)
+	}
+	return sig, nil
+}

@@ -1,0 +1,68 @@
+package container
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/mvm-project/mvm/internal/control"
+)
+
+// RunAttached is Run for a container whose streams come to client: one with a
+// terminal. ErrDetached says that it goes on without this process.
+func (s *Store) RunAttached(ctx context.Context, program string, o Options, client Client) (control.Exit, error) {
+	id, lock, err := s.create(&o)
+	if err != nil {
+		return control.Exit{}, fmt.Errorf("make a container: %w", err)
+	}
+	c, err := s.fill(id, o)
+	if err == nil {
+		err = errors.Join(c.persist(), s.Sweep())
+	}
+	if err != nil {
+		return control.Exit{}, errors.Join(err, s.discard(id, lock))
+	}
+	exit, started, err := c.attached(ctx, program, lock, client)
+	if (o.Remove || !started) && !errors.Is(err, ErrDetached) {
+		return exit, errors.Join(err, s.discard(id, lock))
+	}
+	return exit, errors.Join(err, lock.Close())
+}
+
+// StartAttached is Start for a command that stays with the container.
+func (s *Store) StartAttached(ctx context.Context, ref string, b Boot, client Client) (control.Exit, error) {
+	c, lock, err := s.idle(ctx, ref, b)
+	if err != nil {
+		return control.Exit{}, err
+	}
+	if lock == nil {
+		return c.Attach(ctx, client)
+	}
+	exit, _, err := c.attached(ctx, b.Program, lock, client)
+	return exit, errors.Join(err, lock.Close())
+}
+
+// attached starts a mvm-vmm and carries its container's streams to the end.
+func (c *Container) attached(ctx context.Context, program string, lock *os.File, client Client) (exit control.Exit, started bool, err error) {
+	m, err := launch(program, c.dir, c.ID, lock, IO{})
+	if err != nil {
+		return control.Exit{}, false, err
+	}
+	if err := c.runningAs(m); err != nil {
+		m.kill()
+		m.end(ctx)
+		return control.Exit{}, false, err
+	}
+	_ = m.conn.Send(control.Message{Start: &control.Start{Spec: c.Spec, Attach: true}})
+	exit, err = c.converse(ctx, m.talk, client, false)
+	if errors.Is(err, ErrDetached) {
+		m.close()
+		return control.Exit{}, true, errors.Join(err, m.cmd.Process.Release())
+	}
+	state := m.end(ctx)
+	if errors.Is(err, errSilent) {
+		err = explainDeath(m.cmd.Process.Pid, state)
+	}
+	return exit, exit.Error == "" || exit.Code == codeInterrupted, err
+}

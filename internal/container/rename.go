@@ -1,0 +1,39 @@
+package container
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+)
+
+// Rename gives a container another name, whether it runs or not. A command that
+// is killed on the way may leave it both.
+func (s *Store) Rename(ref, name string) error {
+	id, err := s.find(ref)
+	if err != nil {
+		return err
+	}
+	if err := s.reserve(name, id); err != nil {
+		return fmt.Errorf("rename container %s: %w", ref, err)
+	}
+	unlock, err := s.lockNames() // config.json is changed under it
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	dir := s.path(containersDir, id)
+	c, err := read(dir)
+	if err != nil {
+		return errors.Join(fmt.Errorf("rename container %s: %w", ref, err), os.Remove(s.path(namesDir, name)))
+	}
+	old := c.Name
+	c.Name = name
+	if err := writeJSON(filepath.Join(dir, configFile), c.Config, durable); err != nil {
+		return errors.Join(fmt.Errorf("rename container %s: %w", ref, err), os.Remove(s.path(namesDir, name)))
+	}
+	if old == "" || old == name {
+		return nil
+	}
+	return os.Remove(s.path(namesDir, old))
+}
