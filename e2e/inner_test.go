@@ -8,34 +8,48 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// insideEnv tells this test binary that it is on the KVM host the tests are for.
+// insideEnv tells this test binary that it is on the KVM host the tests are for,
+// and the folder of the scripts to run there.
 const insideEnv = "MVM_E2E_INSIDE"
 
 // inside says whether this process is on the KVM host under test.
 func inside() bool { return os.Getenv(insideEnv) != "" }
 
+// rounds is how often a script repeats what may go wrong once in many times.
+var rounds = flag.Int("rounds", 20, "rounds of the scripts that look for rare faults")
+
+// onHost asks for the tests that run on this machine's own KVM.
+var onHost = flag.Bool("host", false, "run on this machine's own KVM too, if mvm runs on it")
+
+// faults asks for what takes an hour on a kvm-pvm host: make soak.
+var faults = flag.Bool("faults", false, "on a kvm-pvm host: more scripts, and the faults it has now and then")
+
 // TestMain leaves out what is for the other side: on the KVM host the scripts
-// run, elsewhere the test that takes them there.
+// run, elsewhere the tests that take them there; and what is for another kind of
+// machine.
 func TestMain(m *testing.M) {
 	flag.Parse()
-	others := "^TestScripts$"
+	others := []string{"TestScripts$"}
 	if inside() {
-		others = "^TestVirtualHost$"
+		others = []string{"TestVirtualHost", "TestGuest$", "TestThisHost$", "TestFaults$"}
+	} else {
+		others = append(others, notForThisHost()...)
 	}
-	if err := flag.Set("test.skip", others); err != nil {
+	if err := flag.Set("test.skip", "^("+strings.Join(others, "|")+")"); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(2)
 	}
 	os.Exit(m.Run())
 }
 
-// TestScripts runs testdata/script against the mvm beside this binary. All share
-// one folder of mvm's, as a user's commands do.
+// TestScripts runs a folder of scripts against the mvm beside this binary. All
+// share one folder of mvm's, as a user's commands do.
 func TestScripts(t *testing.T) {
 	here, err := filepath.Abs(".")
 	if err != nil {
@@ -43,18 +57,20 @@ func TestScripts(t *testing.T) {
 	}
 	root := filepath.Join(t.TempDir(), "root")
 	testscript.Run(t, testscript.Params{
-		Dir: "testdata/script",
+		Dir: os.Getenv(insideEnv),
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("PATH", here+":"+e.Getenv("PATH"))
 			e.Setenv("MVM_ROOT", root)
 			e.Setenv("IMAGES", filepath.Join(here, "images"))
 			e.Setenv("HERE", here)
+			e.Setenv("ROUNDS", strconv.Itoa(*rounds))
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits":  exits,
 			"random": random,
 			"empty":  isEmpty,
+			"idle":   idle,
 		},
 		RequireUniqueNames: true,
 	})
@@ -105,6 +121,21 @@ func isEmpty(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Check(err)
 		if (len(entries) == 0) == neg {
 			ts.Fatalf("%s: %s", dir, fmt.Sprint(entries))
+		}
+	}
+}
+
+// idle FOLDER checks that no process works in FOLDER or below it.
+func idle(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: idle FOLDER")
+	}
+	links, err := filepath.Glob("/proc/[0-9]*/cwd")
+	ts.Check(err)
+	for _, l := range links {
+		// Processes come and go, and some are another user's.
+		if dir, err := os.Readlink(l); err == nil && strings.HasPrefix(dir, ts.MkAbs(args[0])) {
+			ts.Fatalf("%s is %s", l, dir)
 		}
 	}
 }

@@ -1,6 +1,11 @@
 // Package e2e drives the built binaries against real microVMs. The suite takes
 // its KVM host from outside: it always runs on the virtual KVM host, and on this
 // machine's own /dev/kvm where mvm runs there.
+//
+//	go test ./e2e
+//	 | TestVirtualHost  all scripts, in QEMU      \
+//	 | TestThisHost     on this machine's KVM      > this binary again, TestScripts
+//	 | TestFaults       on a kvm-pvm, with faults /
 package e2e
 
 import (
@@ -12,6 +17,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -24,8 +30,69 @@ const suiteTimeout = 40 * time.Minute
 
 // TestVirtualHost runs the suite on the virtual KVM host.
 func TestVirtualHost(t *testing.T) {
+	ctx, host := prepare(t)
+	files := suite(ctx, t, host)
+	runThere(ctx, t, host, vhost.Job{
+		Files:  files,
+		Script: insideEnv + "=testdata/script exec ./e2e.test -test.v -test.parallel=1 2>&1",
+	})
+}
+
+// suite is what the scripts need, by the name it has beside them.
+func suite(ctx context.Context, t *testing.T, host *vhost.Host) map[string]string {
+	t.Helper()
+	files := binaries(t)
+	files["e2e.test"] = compile(ctx, t, ".")
+	files["testdata"] = "testdata"
+	files["images"] = images(ctx, t)
+	files["vmlinuz-debian"] = host.Kernel()
+	return files
+}
+
+// kvmTag is the build tag of files whose tests need a KVM host.
+const kvmTag = "kvm"
+
+// TestVirtualHostPackages runs each package's tests that need a KVM host on the
+// virtual one: those in files named *_kvm_test.go, behind the tag kvm.
+func TestVirtualHostPackages(t *testing.T) {
+	ctx, host := prepare(t)
+	list := exec.CommandContext(ctx, "go", "list", "-tags", kvmTag, "-f",
+		`{{$p := .}}{{range .TestGoFiles}}{{$p.Dir}} {{.}}{{"\n"}}{{end}}{{range .XTestGoFiles}}{{$p.Dir}} {{.}}{{"\n"}}{{end}}`, "../...")
+	out, err := list.Output()
+	if err != nil {
+		t.Fatalf("list the packages with tests for KVM hosts: %v", err)
+	}
+	var dirs []string
+	for line := range strings.Lines(string(out)) {
+		dir, name, _ := strings.Cut(strings.TrimSpace(line), " ")
+		if strings.HasSuffix(name, "_kvm_test.go") && !slices.Contains(dirs, dir) {
+			dirs = append(dirs, dir)
+		}
+	}
+	if len(dirs) < 2 {
+		t.Errorf("%d packages have tests for KVM hosts: vmm and vmm/kvm do", len(dirs))
+	}
+	for _, dir := range dirs {
+		t.Run(filepath.Base(dir), func(t *testing.T) {
+			files := map[string]string{"package.test": compile(ctx, t, dir)}
+			if data := filepath.Join(dir, "testdata"); exists(data) {
+				files["testdata"] = data
+			}
+			runThere(ctx, t, host, vhost.Job{Files: files, Script: "exec ./package.test -test.v 2>&1"})
+		})
+	}
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+// prepare gives the virtual KVM host, and the time that a test on it has.
+func prepare(t *testing.T) (context.Context, *vhost.Host) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), suiteTimeout)
-	defer cancel()
+	t.Cleanup(cancel)
 	cache, err := vhost.CacheDir()
 	if err != nil {
 		t.Fatal(err)
@@ -34,21 +101,29 @@ func TestVirtualHost(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	files := binaries(t)
-	files["e2e.test"] = compile(ctx, t)
-	files["testdata"] = "testdata"
-	files["images"] = images(ctx, t)
+	return ctx, host
+}
+
+// runThere runs a job that prints what go test -v does, and makes each test of
+// its a subtest of t.
+func runThere(ctx context.Context, t *testing.T, host *vhost.Host, job vhost.Job) {
+	t.Helper()
 	var out bytes.Buffer
-	status, err := host.Run(ctx, vhost.Job{
-		Files:  files,
-		Script: insideEnv + "=1 exec ./e2e.test -test.v -test.parallel=1 2>&1",
-		Stdout: &out,
-	})
+	job.Stdout = &out
+	status, err := host.Run(ctx, job)
+	for again := 1; errors.Is(err, vhost.ErrStuck) && again <= maxAgain; again++ {
+		t.Logf("again, for the %d. time: %v; the output until then:\n%s", again, err, out.String())
+		out.Reset()
+		status, err = host.Run(ctx, job)
+	}
 	report(t, out.String())
 	if err != nil || status != 0 {
 		t.Errorf("status %d, %v; output:\n%s", status, err, out.String())
 	}
 }
+
+// maxAgain is how often a job is run again whose host QEMU has let down.
+const maxAgain = 5
 
 // binaries are mvm's, which make build leaves in bin/.
 func binaries(t *testing.T) map[string]string {
@@ -64,14 +139,16 @@ func binaries(t *testing.T) map[string]string {
 	return files
 }
 
-// compile builds this test binary without cgo, to run on a host without libc.
-func compile(ctx context.Context, t *testing.T) string {
+// compile builds the test binary of the package in dir without cgo, to run on a
+// host without libc.
+func compile(ctx context.Context, t *testing.T, dir string) string {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "e2e.test")
-	cmd := exec.CommandContext(ctx, "go", "test", "-c", "-o", path, ".")
+	path := filepath.Join(t.TempDir(), "package.test")
+	cmd := exec.CommandContext(ctx, "go", "test", "-c", "-tags", kvmTag, "-o", path, ".")
+	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("compile the suite: %v\n%s", err, out)
+		t.Fatalf("compile the tests in %s: %v\n%s", dir, err, out)
 	}
 	return path
 }

@@ -179,7 +179,8 @@ func (h *Host) makeSnapshot(ctx context.Context) error {
 }
 
 // Run restores a machine, runs the job on it, and returns the script's status.
-// It is killed when ctx ends; the error then tells the end of its console.
+// It is killed when ctx ends; the error then tells the end of its console. The
+// error is ErrStuck if QEMU failed.
 func (h *Host) Run(ctx context.Context, job Job) (status int, err error) {
 	m, err := h.start(ctx, false, job)
 	if err != nil {
@@ -189,8 +190,20 @@ func (h *Host) Run(ctx context.Context, job Job) (status int, err error) {
 	if err != nil {
 		_ = m.cmd.Process.Kill()
 	}
+	watched, stop := context.WithCancel(ctx)
+	stuck := make(chan error, 1)
+	go func() { // ends with QEMU, or with stop
+		err := awaitStuck(watched, m.dir+"/qmp")
+		if errors.Is(err, ErrStuck) {
+			_ = m.cmd.Process.Kill()
+		}
+		stuck <- err
+	}()
 	werr := m.wait()
-	switch {
+	stop()
+	switch serr := <-stuck; {
+	case errors.Is(serr, ErrStuck):
+		return 0, serr
 	case ctx.Err() != nil:
 		return 0, fmt.Errorf("the virtual host's job was stopped: %w; its console ends:\n%s", context.Cause(ctx), m.console)
 	case err != nil:

@@ -36,6 +36,10 @@ type Host struct {
 	tscKHz            int
 }
 
+// Kernel is the path of the host's own kernel, the bzImage of Debian's cloud
+// kernel package.
+func (h *Host) Kernel() string { return h.kernel }
+
 // memoryMiB is the machine's memory. What is not touched takes no space.
 const memoryMiB = 3072
 

@@ -39,12 +39,12 @@ func main() {
 	})
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
 	ctx, cancel := context.WithTimeout(ctx, *timeout)
-	defer cancel()
 	status, err := run(ctx, vhost.Job{
 		Files: files, Programs: programs, Script: strings.Join(flag.Args(), " "), Stdout: os.Stdout, Stderr: os.Stderr,
 	})
+	cancel()
+	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "vh:", err)
 		os.Exit(exitFailed)
