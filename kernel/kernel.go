@@ -17,7 +17,7 @@ import (
 	"github.com/mvm-project/mvm/internal/asset"
 )
 
-//go:embed all:assets
+//go:embed assets
 var assets embed.FS
 
 // Names in assets/FLAVOUR/.

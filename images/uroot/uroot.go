@@ -9,7 +9,7 @@ import (
 	"github.com/mvm-project/mvm/internal/asset"
 )
 
-//go:embed all:assets
+//go:embed assets
 var assets embed.FS
 
 // File is the image's name in assets/: a tar as docker save writes it.

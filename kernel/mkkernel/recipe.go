@@ -13,6 +13,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"github.com/gofrs/flock"
 
@@ -211,12 +212,16 @@ func makeTarget(ctx context.Context, dir string, args ...string) error {
 	return command(ctx, dir, nil, "make", args...)
 }
 
-// command runs a program in dir; its output is shown only if it fails.
+// command runs a program in dir; its output is shown only if it fails. The program
+// does not outlive this process: make, told to end, ends what it started.
 func command(ctx context.Context, dir string, stdin []byte, name string, args ...string) error {
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "LC_ALL=C", "TZ=UTC")
 	cmd.Stdin = bytes.NewReader(stdin)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
+	runtime.LockOSThread() // the signal comes at the end of the thread that started it
+	defer runtime.UnlockOSThread()
 	out, err := cmd.CombinedOutput()
 	if errors.Is(err, exec.ErrNotFound) || errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%s is needed to build the kernel: %w", name, err)
