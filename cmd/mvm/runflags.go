@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/docker/go-units"
 	"github.com/spf13/pflag"
@@ -22,9 +23,10 @@ type runFlags struct {
 
 	clientFlags
 
-	env, envFile, tmpfs                      []string
-	workdir, user, entrypoint                string
-	name, hostname, cpus, memory, kernelFile string
+	env, envFile, tmpfs          []string
+	workdir, user, entrypoint    string
+	name, hostname, cpus, memory string
+	kernelFile, kernelArgs       string
 
 	pull     pullPolicy
 	platform string
@@ -60,6 +62,7 @@ func (f *runFlags) register(fs *pflag.FlagSet) {
 	fs.StringVar(&f.platform, "platform", "", "choose among a multi-platform image's, as `OS/ARCH` (default linux/amd64)")
 	fs.DurationVar(&f.timeout, "timeout", 0, "end the process after this `TIME` with SIGTERM, 10 s later with SIGKILL")
 	fs.StringVar(&f.kernelFile, "kernel", "", "boot this kernel `FILE`: an ELF vmlinux or a bzImage")
+	fs.StringVar(&f.kernelArgs, "kernel-args", os.Getenv("MVM_KERNEL_ARGS"), "add `WORDS` to the kernel's command line (default $MVM_KERNEL_ARGS)")
 	fs.BoolVar(&f.console, "console", false, "show the guest's console on stderr")
 	f.life.register(fs)
 	fs.BoolVar(&f.help, "help", false, "show this help") // -h is docker's --hostname
@@ -96,6 +99,9 @@ func (f *runFlags) parse(fs *pflag.FlagSet) (o container.Options, w container.Ov
 	}
 	if o.Kernel, err = parseKernel(f.kernelFile); err != nil {
 		return o, w, fmt.Errorf("--kernel: %w", err)
+	}
+	if o.KernelArgs, err = parseKernelArgs(f.kernelArgs); err != nil {
+		return o, w, fmt.Errorf("--kernel-args: %w", err)
 	}
 	return o, w, checkHostname(f.hostname)
 }
@@ -176,6 +182,15 @@ func parseKernel(name string) (string, error) {
 		return "", err
 	}
 	return filepath.Abs(name)
+}
+
+// parseKernelArgs checks words for the kernel's command line, which has no way to
+// quote a line's end; how many fit is for the VMM to see.
+func parseKernelArgs(words string) ([]string, error) {
+	if strings.ContainsFunc(words, unicode.IsControl) {
+		return nil, fmt.Errorf("%q has a control character", words)
+	}
+	return strings.Fields(words), nil
 }
 
 // maxHostname is Linux's __NEW_UTS_LEN.

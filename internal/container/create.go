@@ -33,6 +33,8 @@ type Options struct {
 	Process proto.Process
 	// Kernel and Initrd are files with absolute paths.
 	Kernel, Initrd string
+	// KernelArgs are further words of the kernel's command line.
+	KernelArgs []string
 	// PVM says that the host's KVM is a kvm-pvm and Kernel is made for it.
 	PVM bool
 	// CPUs is the CPU time it may use; its microVM has as many vCPUs, rounded up.
@@ -168,7 +170,7 @@ func (o Options) config(id string) Config {
 		Labels: o.Labels, StopSignal: o.StopSignal, StopPatience: o.StopPatience, OwnKernel: o.OwnKernel, Kept: o.kept,
 		Spec: control.Spec{
 			VM: vmm.Config{
-				Kernel: o.Kernel, Initrd: o.Initrd, PVM: o.PVM, VCPUs: o.CPUs.VCPUs(), Memory: o.Memory,
+				Kernel: o.Kernel, Args: o.KernelArgs, Initrd: o.Initrd, PVM: o.PVM, VCPUs: o.CPUs.VCPUs(), Memory: o.Memory,
 				Disks: disks, Vsock: vsockFile, Verbose: o.Console,
 			},
 			Container: proto.Container{
