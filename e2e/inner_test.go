@@ -63,6 +63,7 @@ func TestScripts(t *testing.T) {
 			e.Setenv("MVM_ROOT", root)
 			e.Setenv("IMAGES", filepath.Join(here, "images"))
 			e.Setenv("HERE", here)
+			e.Setenv("MVM_KERNEL_ARGS", os.Getenv("MVM_KERNEL_ARGS"))
 			e.Setenv("ROUNDS", strconv.Itoa(*rounds))
 			return nil
 		},

@@ -25,17 +25,60 @@ import (
 	"github.com/mvm-project/mvm/e2e/vhost"
 )
 
-// suiteTimeout bounds a run of all scripts on an emulated host.
-const suiteTimeout = 40 * time.Minute
+// suiteTimeout bounds all the jobs of a test on an emulated host, scriptTimeout
+// one script's.
+const (
+	suiteTimeout  = 60 * time.Minute
+	scriptTimeout = 15 * time.Minute
+)
 
-// TestVirtualHost runs the suite on the virtual KVM host.
+// TestVirtualHost runs each script on a virtual KVM host of its own, as many at a
+// time as there are processors.
 func TestVirtualHost(t *testing.T) {
 	ctx, host := prepare(t)
 	files := suite(ctx, t, host)
-	runThere(ctx, t, host, vhost.Job{
-		Files:  files,
-		Script: insideEnv + "=testdata/script exec ./e2e.test -test.v -test.parallel=1 2>&1",
-	})
+	scripts, err := filepath.Glob("testdata/script/*.txtar")
+	if err != nil || len(scripts) == 0 {
+		t.Fatalf("testdata/script: %d scripts, %v", len(scripts), err)
+	}
+	for _, script := range scripts {
+		name := strings.TrimSuffix(filepath.Base(script), ".txtar")
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ctx, cancel := context.WithTimeout(ctx, scriptTimeout)
+			defer cancel()
+			runThere(ctx, t, host, vhost.Job{
+				Files:  needed(t, files, script),
+				Script: insideEnv + "=testdata/script exec ./e2e.test -test.v -test.run '^TestScripts$/^" + name + "$' 2>&1",
+			})
+		})
+	}
+}
+
+// needed are those of the suite's files that a script needs: of what is large,
+// what it names.
+func needed(t *testing.T, files map[string]string, script string) map[string]string {
+	t.Helper()
+	text, err := os.ReadFile(script)
+	if err != nil {
+		t.Fatal(err)
+	}
+	images, err := os.ReadDir(files["images"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	job := map[string]string{script: script}
+	for _, image := range images {
+		if name := image.Name(); strings.Contains(string(text), "$IMAGES/"+name) {
+			job["images/"+name] = filepath.Join(files["images"], name)
+		}
+	}
+	for name, path := range files {
+		if strings.HasPrefix(name, "mvm") || name == "e2e.test" || strings.Contains(string(text), "$HERE/"+name) {
+			job[name] = path
+		}
+	}
+	return job
 }
 
 // suite is what the scripts need, by the name it has beside them.
@@ -111,19 +154,11 @@ func runThere(ctx context.Context, t *testing.T, host *vhost.Host, job vhost.Job
 	var out bytes.Buffer
 	job.Stdout = &out
 	status, err := host.Run(ctx, job)
-	for again := 1; errors.Is(err, vhost.ErrStuck) && again <= maxAgain; again++ {
-		t.Logf("again, for the %d. time: %v; the output until then:\n%s", again, err, out.String())
-		out.Reset()
-		status, err = host.Run(ctx, job)
-	}
 	report(t, out.String())
 	if err != nil || status != 0 {
 		t.Errorf("status %d, %v; output:\n%s", status, err, out.String())
 	}
 }
-
-// maxAgain is how often a job is run again whose host QEMU has let down.
-const maxAgain = 5
 
 // binaries are mvm's, which make build leaves in bin/.
 func binaries(t *testing.T) map[string]string {

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -56,6 +57,7 @@ func boot(t *testing.T) *host {
 	}
 	vm, err := vmm.New(vmm.Config{
 		Kernel: here(t, "vmlinux"), Initrd: here(t, "initramfs.cpio"), VCPUs: 1, Memory: 256 << 20, Vsock: socket,
+		Args:  strings.Fields(os.Getenv("MVM_KERNEL_ARGS")),
 		Disks: []vmm.Disk{{Path: here(t, "image.ext4"), ReadOnly: true}},
 	}, h.console)
 	if err != nil {

@@ -61,6 +61,7 @@ type machine struct {
 	dir     string
 	status  bytes.Buffer // what came through port rc
 	console *tail
+	serial  io.WriteCloser // the console's input
 	outputs sync.WaitGroup // of the ports' pipes and the console
 }
 
@@ -98,6 +99,11 @@ func (m *machine) launch(job Job) error {
 			return err
 		}
 	}
+	serial, err := m.cmd.StdinPipe()
+	if err != nil {
+		return err
+	}
+	m.serial = serial
 	console, err := m.cmd.StdoutPipe()
 	if err != nil {
 		return err
@@ -179,8 +185,7 @@ func (h *Host) makeSnapshot(ctx context.Context) error {
 }
 
 // Run restores a machine, runs the job on it, and returns the script's status.
-// It is killed when ctx ends; the error then tells the end of its console. The
-// error is ErrStuck if QEMU failed.
+// It is killed when ctx ends; the error then tells the end of its console.
 func (h *Host) Run(ctx context.Context, job Job) (status int, err error) {
 	m, err := h.start(ctx, false, job)
 	if err != nil {
@@ -190,20 +195,9 @@ func (h *Host) Run(ctx context.Context, job Job) (status int, err error) {
 	if err != nil {
 		_ = m.cmd.Process.Kill()
 	}
-	watched, stop := context.WithCancel(ctx)
-	stuck := make(chan error, 1)
-	go func() { // ends with QEMU, or with stop
-		err := awaitStuck(watched, m.dir+"/qmp")
-		if errors.Is(err, ErrStuck) {
-			_ = m.cmd.Process.Kill()
-		}
-		stuck <- err
-	}()
+	go nudge(m.serial) // ends with QEMU
 	werr := m.wait()
-	stop()
-	switch serr := <-stuck; {
-	case errors.Is(serr, ErrStuck):
-		return 0, serr
+	switch {
 	case ctx.Err() != nil:
 		return 0, fmt.Errorf("the virtual host's job was stopped: %w; its console ends:\n%s", context.Cause(ctx), m.console)
 	case err != nil:

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net"
-	"strings"
 	"time"
 )
 
@@ -71,33 +70,17 @@ func (q *qmp) do(command string, arguments object) (object, error) {
 		return nil, fmt.Errorf("%s: %w", command, err)
 	}
 	for {
-		var answer struct {
-			Return any
-			Error  object
-		}
+		var answer struct{ Return, Error object }
 		if err := q.dec.Decode(&answer); err != nil {
 			return nil, fmt.Errorf("%s: %w", command, err)
 		}
 		if answer.Error != nil {
 			return nil, fmt.Errorf("%s: %v", command, answer.Error["desc"])
 		}
-		switch r := answer.Return.(type) {
-		case object:
-			return r, nil
-		case string: // of a command for humans
-			return object{"text": r}, nil
+		if answer.Return != nil {
+			return answer.Return, nil
 		}
 	}
-}
-
-// human runs a command of the monitor for humans and returns its text.
-func (q *qmp) human(command string) (string, error) {
-	r, err := q.do("human-monitor-command", object{"command-line": command})
-	if err != nil {
-		return "", err
-	}
-	text, _ := r["text"].(string)
-	return strings.ReplaceAll(text, "\r\n", "\n"), nil
 }
 
 // migrated waits for the end of a migration.

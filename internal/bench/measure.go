@@ -40,6 +40,9 @@ const (
 // reset by, and its guest measures the TSC unless told. guestinit without a vsock device says so on the console and resets.
 const qemuArgs = "quiet loglevel=3 reboot=t panic=-1 keep_bootcon earlycon=uart8250,io,0x3f8 8250.nr_uarts=0 no_timer_check noreplace-smp tsc=reliable"
 
+// kernelArgsEnv has the host's words for every guest's command line.
+const kernelArgsEnv = "MVM_KERNEL_ARGS"
+
 // measure takes o.rounds rounds of every figure, in turns.
 func measure(o options) (*report, error) {
 	root, err := os.MkdirTemp("", "mvm-bench")
@@ -143,7 +146,7 @@ func run(cmd *exec.Cmd, onFirst func(pid int)) (first, end time.Duration, err er
 func (o *options) qemuBoot(ctx context.Context, r *report) error {
 	cmd := exec.CommandContext(ctx, o.qemu, "-M", "microvm,acpi=off", "-accel", "kvm", "-cpu", "host",
 		"-L", o.bin, "-m", strconv.Itoa(o.memory), "-smp", "1", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
-		"-serial", "stdio", "-kernel", o.kernel, "-initrd", o.initrd, "-append", qemuArgs)
+		"-serial", "stdio", "-kernel", o.kernel, "-initrd", o.initrd, "-append", qemuArgs+" "+os.Getenv(kernelArgsEnv))
 	first, end, err := run(cmd, func(pid int) {
 		if kib, err := ownMemory(pid, o.memory); err == nil {
 			r.add(qemuMemory, "KiB", kib)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/mvm-project/mvm/vmm"
@@ -40,7 +41,9 @@ func runVM(args []string) error {
 		return fmt.Errorf("memory: %w", err)
 	}
 	console := &stamp{start: time.Now()}
-	vm, err := vmm.New(vmm.Config{Kernel: args[0], Initrd: args[1], VCPUs: 1, Memory: mib << 20}, console)
+	vm, err := vmm.New(vmm.Config{
+		Kernel: args[0], Initrd: args[1], VCPUs: 1, Memory: mib << 20, Args: strings.Fields(os.Getenv(kernelArgsEnv)),
+	}, console)
 	if err != nil {
 		return err
 	}
