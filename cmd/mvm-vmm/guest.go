@@ -41,6 +41,7 @@ type process struct {
 	id      string
 	streams map[string]func(net.Conn) // those still to be opened, by name
 	exited  chan proto.Exited         // has room for the one there is
+	ended   bool                      // its Exited has come
 }
 
 // newGuest listens where the guest's connections to proto.Port arrive.
@@ -151,6 +152,7 @@ func (g *guest) expected(st proto.Stream) (func(net.Conn), error) {
 	}
 	take := p.streams[st.Name]
 	delete(p.streams, st.Name)
+	g.tidy(p)
 	return take, nil
 }
 
@@ -168,6 +170,14 @@ func (g *guest) forget(p *process) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	delete(g.processes, p.id)
+}
+
+// tidy takes a process away whose end and streams have all come. A short one's end
+// may come before its streams: each is a connection of its own. It needs mu.
+func (g *guest) tidy(p *process) {
+	if p.ended && len(p.streams) == 0 {
+		delete(g.processes, p.id)
+	}
 }
 
 // send sends requests in one write and returns where their replies will come.
@@ -230,10 +240,11 @@ func (g *guest) hear(m proto.Message) error {
 		reply <- *m.Reply
 	case m.Exited != nil:
 		p := g.processes[m.Exited.Process]
-		if p == nil || m.Exited.Container != g.container {
+		if p == nil || p.ended || m.Exited.Container != g.container {
 			return errors.New("it reported the end of a process that does not run")
 		}
-		delete(g.processes, m.Exited.Process)
+		p.ended = true
+		g.tidy(p)
 		p.exited <- *m.Exited
 	}
 	return nil

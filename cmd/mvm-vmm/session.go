@@ -57,6 +57,7 @@ func (s *session) converse(ctx context.Context, ended <-chan error, onStart func
 	if err := s.start(ctx, ended, spawn); err != nil {
 		return control.Exit{}, err
 	}
+	var exited <-chan proto.Exited // not before the process runs: both come at once of a short one
 	for {
 		select {
 		case r := <-spawn:
@@ -66,8 +67,9 @@ func (s *session) converse(ctx context.Context, ended <-chan error, onStart func
 			if r.Spawned != nil {
 				onStart(*r.Spawned)
 				s.run()
+				exited = p.exited
 			}
-		case e := <-p.exited:
+		case e := <-exited:
 			if e.Error != "" {
 				return control.Exit{}, errors.New(e.Error)
 			}
@@ -164,6 +166,8 @@ func (s *session) drain(ctx context.Context, ended <-chan error) error {
 	select {
 	case <-written:
 		return nil
+	case err := <-s.fail:
+		return gone(ended, err)
 	case err := <-ended:
 		return stopped(err)
 	case <-ctx.Done():
