@@ -223,7 +223,7 @@ func TestConverseEnds(t *testing.T) {
 				ctx, cancel := context.WithCancelCause(t.Context())
 				defer cancel(nil)
 				ended := make(chan error, 1)
-				if want == errVM {
+				if errors.Is(want, errVM) {
 					ended <- want
 				} else {
 					cancel(want)
