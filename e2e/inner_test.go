@@ -72,6 +72,7 @@ func TestScripts(t *testing.T) {
 			"random": random,
 			"empty":  isEmpty,
 			"idle":   idle,
+			"tty":    tty,
 		},
 		RequireUniqueNames: true,
 	})

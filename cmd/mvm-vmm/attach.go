@@ -27,7 +27,12 @@ func (v *machine) attach(conn *control.Conn, a control.Attach) {
 		done(conn, err)
 		return
 	}
-	v.out.add(c)
+	if err := v.out.add(c); err != nil {
+		c.close()
+		closeAll(files)
+		done(conn, err)
+		return
+	}
 	defer v.out.remove(c)
 	err = conn.Send(control.Message{Started: started}, files...)
 	closeAll(files)
@@ -51,7 +56,7 @@ func (v *machine) attach(conn *control.Conn, a control.Attach) {
 	}()
 	select {
 	case <-gone:
-	case <-s.over:
+	case <-s.settled:
 		_ = conn.Send(s.verdict)
 	}
 }
@@ -63,8 +68,7 @@ func (v *machine) attachStarter() error {
 		return err
 	}
 	v.starter.client, v.starter.message, v.starter.files = c, *started, files
-	v.out.add(c)
-	return nil
+	return v.out.add(c)
 }
 
 // newClient makes the sockets between a client and the first process, and the

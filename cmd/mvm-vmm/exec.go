@@ -18,9 +18,12 @@ import (
 // the vsock device's connections.
 const maxExecs = 40
 
+// execPatience is how long one more waits for another's end.
+const execPatience = 10 * time.Second
+
 // streamPatience is how long a process's streams may take to arrive after the
 // guest said that it runs.
-const streamPatience = 10 * time.Second
+const streamPatience = 30 * time.Second
 
 // exec starts a process for a command, and gives the command its streams.
 func (v *machine) exec(conn *control.Conn, x control.Exec) {
@@ -29,13 +32,11 @@ func (v *machine) exec(conn *control.Conn, x control.Exec) {
 		done(conn, err)
 		return
 	}
-	select {
-	case s.execs <- struct{}{}:
-		defer func() { <-s.execs }()
-	default:
-		done(conn, fmt.Errorf("%d processes were started with exec and still run: no more can", maxExecs))
+	if err := s.awaitTurn(); err != nil {
+		done(conn, err)
 		return
 	}
+	defer func() { <-s.execs }()
 	names := streamNames(x)
 	arrived := make(chan arrival, len(names)) // has room for all
 	expect := map[string]func(net.Conn){}
@@ -54,6 +55,9 @@ func (v *machine) exec(conn *control.Conn, x control.Exec) {
 	}
 	files, err := s.collect(arrived, len(names))
 	if err != nil {
+		s.abandon(p)
+		closeArrived(arrived)
+		s.kill(p.id, int(unix.SIGKILL))
 		done(conn, err)
 		return
 	}
@@ -61,6 +65,20 @@ func (v *machine) exec(conn *control.Conn, x control.Exec) {
 	closeAll(files)
 	if err == nil && !x.Detached {
 		s.follow(conn, p, x.Process.TTY != nil)
+	}
+}
+
+// awaitTurn waits until there is room for one more exec.
+func (s *session) awaitTurn() error {
+	timeout := time.NewTimer(execPatience)
+	defer timeout.Stop()
+	select {
+	case s.execs <- struct{}{}:
+		return nil
+	case <-s.over:
+		return errOver
+	case <-timeout.C:
+		return fmt.Errorf("%d processes were started with exec and still run: no more can", maxExecs)
 	}
 }
 
@@ -84,14 +102,18 @@ func streamNames(x control.Exec) []string {
 
 // refuse says why a process does not run.
 func refuse(conn *control.Conn, arrived chan arrival, err error, e *proto.Error) {
-	for range len(arrived) {
-		(<-arrived).conn.Close()
-	}
+	closeArrived(arrived)
 	if err != nil {
 		done(conn, err)
 		return
 	}
 	_ = conn.Send(control.Message{Exit: &control.Exit{Code: e.Status(), Error: e.Text}})
+}
+
+func closeArrived(arrived <-chan arrival) {
+	for range len(arrived) {
+		(<-arrived).conn.Close()
+	}
 }
 
 func (s *session) newID() string {
@@ -157,7 +179,7 @@ func (s *session) follow(conn *control.Conn, p *process, tty bool) {
 	select {
 	case e := <-p.exited:
 		_ = conn.Send(control.Message{Exit: &control.Exit{Code: e.Status(), Signal: e.Signal, OOMKilled: e.OOMKilled}})
-	case <-s.over:
+	case <-s.settled:
 		// docker: an exec that its container's end took along was killed.
 		_ = conn.Send(control.Message{Exit: &control.Exit{Code: 128 + int(unix.SIGKILL), Signal: int(unix.SIGKILL)}})
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -16,6 +17,10 @@ const (
 	firstFrameTimeout = 30 * time.Second
 	// maxStrangers is how many connections may be saying nothing at once.
 	maxStrangers = 16
+	// maxUnanswered is how many requests a guest may owe a reply to, and
+	// sendTimeout how long it may take to receive one: it reads them all the time.
+	maxUnanswered = 1024
+	sendTimeout   = 30 * time.Second
 )
 
 // errOver is what is asked of a guest that is gone.
@@ -29,11 +34,14 @@ type guest struct {
 	fail      chan error    // why the guest is not to be trusted any more; the first is kept
 	over      chan struct{} // closed by close
 
+	sending sync.Mutex // held while requests are written
+
 	mu        sync.Mutex
 	control   net.Conn // nil until Hello
 	last      uint64   // the number of the last request
 	replies   map[uint64]chan proto.Reply
 	processes map[string]*process
+	forgotten []string // the last processes that never ran; their streams may still arrive
 }
 
 // process is one of the container's, from its Spawn on.
@@ -43,6 +51,9 @@ type process struct {
 	exited  chan proto.Exited         // has room for the one there is
 	ended   bool                      // its Exited has come
 }
+
+// maxForgotten is how many processes that never ran are remembered.
+const maxForgotten = 64
 
 // newGuest listens where the guest's connections to proto.Port arrive.
 func newGuest(spec control.Spec) (*guest, error) {
@@ -142,11 +153,16 @@ func (g *guest) greeted(c net.Conn, h proto.Hello) error {
 	return nil
 }
 
-// expected takes a stream off the list of those that a process is to open.
+// expected takes a stream off the list of those that a process is to open. What
+// the guest says on one connection may be heard before what it said earlier on
+// another: a stream may come after the end of its process.
 func (g *guest) expected(st proto.Stream) (func(net.Conn), error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	p := g.processes[st.Process]
+	if p == nil && st.Container == g.container && slices.Contains(g.forgotten, st.Process) {
+		return closeConn, nil
+	}
 	if p == nil || st.Container != g.container || p.streams[st.Name] == nil {
 		return nil, fmt.Errorf("the guest opened a stream %q of process %q of container %q, which it was not asked for", st.Name, st.Process, st.Container)
 	}
@@ -155,6 +171,8 @@ func (g *guest) expected(st proto.Stream) (func(net.Conn), error) {
 	g.tidy(p)
 	return take, nil
 }
+
+func closeConn(c net.Conn) { c.Close() }
 
 // add makes a process known, before the guest hears of it.
 func (g *guest) add(id string, streams map[string]func(net.Conn)) *process {
@@ -170,6 +188,17 @@ func (g *guest) forget(p *process) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	delete(g.processes, p.id)
+	g.forgotten = append(g.forgotten, p.id)
+	g.forgotten = g.forgotten[max(0, len(g.forgotten)-maxForgotten):]
+}
+
+// abandon leaves a process without those of its streams that have not arrived.
+func (g *guest) abandon(p *process) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for name := range p.streams {
+		p.streams[name] = closeConn
+	}
 }
 
 // tidy takes a process away whose end and streams have all come. A short one's end
@@ -182,8 +211,31 @@ func (g *guest) tidy(p *process) {
 
 // send sends requests in one write and returns where their replies will come.
 func (g *guest) send(requests ...proto.Request) ([]chan proto.Reply, error) {
+	g.sending.Lock()
+	defer g.sending.Unlock()
+	replies, err := g.expectReplies(requests)
+	if err != nil {
+		return nil, err
+	}
+	// mu is free meanwhile: a guest that does not read holds up nobody but senders.
+	_ = g.control.SetWriteDeadline(time.Now().Add(sendTimeout)) // it is a socket
+	if err := proto.WriteRequests(g.control, requests...); err != nil {
+		g.expectNone(requests)
+		if broken := (*net.OpError)(nil); errors.As(err, &broken) {
+			g.distrust(fmt.Errorf("the guest takes no requests: %w", err))
+		}
+		return nil, err
+	}
+	return replies, nil
+}
+
+// expectReplies numbers requests, and makes room for their replies.
+func (g *guest) expectReplies(requests []proto.Request) ([]chan proto.Reply, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if len(g.replies)+len(requests) > maxUnanswered {
+		return nil, fmt.Errorf("the guest has not answered %d requests: it takes no more until it has", len(g.replies))
+	}
 	replies := make([]chan proto.Reply, len(requests))
 	for i := range requests {
 		g.last++
@@ -191,7 +243,15 @@ func (g *guest) send(requests ...proto.Request) ([]chan proto.Reply, error) {
 		replies[i] = make(chan proto.Reply, 1)
 		g.replies[g.last] = replies[i]
 	}
-	return replies, proto.WriteRequests(g.control, requests...)
+	return replies, nil
+}
+
+func (g *guest) expectNone(requests []proto.Request) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, r := range requests {
+		delete(g.replies, r.ID)
+	}
 }
 
 // ask sends a request and waits for the guest's reply.

@@ -151,7 +151,9 @@ func TestConverse(t *testing.T) {
 	}
 	defer s.close()
 	reader, writer := net.Pipe()
-	s.out.add(&client{outputs: map[string]net.Conn{proto.Stdout: writer}, owner: true})
+	if err := s.out.add(&client{outputs: map[string]net.Conn{proto.Stdout: writer}, owner: true}); err != nil {
+		t.Fatal(err)
+	}
 	defer s.out.removeAll()
 	guest := fakeGuest{t, fmt.Sprintf("%s_%d", spec.VM.Vsock, proto.Port)}
 	answered := make(chan error, 1)

@@ -33,6 +33,7 @@ type machine struct {
 		files   []*os.File
 	}
 	commands sync.WaitGroup // being answered
+	noting   sync.Mutex     // held while state.json is changed
 
 	mu       sync.Mutex
 	current  *session
@@ -54,7 +55,7 @@ func newMachine(conn *control.Conn, st control.Start) (*machine, error) {
 		over: make(chan struct{}), stopping: make(chan struct{}), cancel: func(error) {},
 	}
 	v.out = newOutlet(v.start.direct())
-	v.out.once = !st.Detached
+	v.out.once = !st.Detached && st.Spec.Process.TTY == nil
 	var err error
 	if st.Spec.Log != nil {
 		v.out.log, err = logfile.Create(container.LogFile, *st.Spec.Log)
@@ -65,17 +66,22 @@ func newMachine(conn *control.Conn, st control.Start) (*machine, error) {
 // supervise runs the container to its end, which is on disk before anybody hears
 // of it.
 func (v *machine) supervise() {
+	var s *session
 	var answer control.Message
 	for failures := 0; ; {
 		var ran time.Duration
-		answer, ran = v.run(failures == 0)
+		s, answer, ran = v.run(failures == 0)
 		if ran > steady {
 			failures = 0
 		}
 		if failures++; !v.again(answer, failures) {
 			break
 		}
-		if err := container.Restarted("."); err != nil {
+		s.settle()
+		if !v.pause(failures) {
+			break
+		}
+		if err := v.note(container.Restarted); err != nil {
 			answer = failed(err)
 			break
 		}
@@ -86,11 +92,13 @@ func (v *machine) supervise() {
 	if v.detached {
 		container.Dispose(".")
 	}
-	if err := container.Ended(".", answer); err != nil && answer.Failed == nil {
+	err := v.note(func(dir string) error { return container.Ended(dir, answer) })
+	if err != nil && answer.Failed == nil {
 		answer = failed(fmt.Errorf("note how the container ended: %w", err))
 	}
 	v.verdict = answer
 	close(v.over)
+	s.settle()
 }
 
 const (
@@ -103,14 +111,16 @@ const (
 	maxPause   = time.Minute
 )
 
-// again says whether the container is to be restarted, after a pause.
+// again says whether the container is to be restarted.
 func (v *machine) again(answer control.Message, failures int) bool {
 	r := v.start.Spec.Restart
 	good := answer.Exit != nil && answer.Exit.Code == 0
 	refused := answer.Exit != nil && answer.Exit.Error != ""
-	if refused || !r.Always && (!r.Failures || good) || r.Max > 0 && failures > r.Max {
-		return false
-	}
+	return !refused && (r.Always || r.Failures && !good) && (r.Max == 0 || failures <= r.Max)
+}
+
+// pause waits before a restart; it returns false if there is to be none.
+func (v *machine) pause(failures int) bool {
 	pause := maxPause
 	if failures < 10 {
 		pause = min(maxPause, firstPause<<(failures-1))
@@ -182,15 +192,33 @@ func (v *machine) detach() {
 	}
 }
 
-// setPaused notes that the container is frozen, or not any more.
-func (v *machine) setPaused(is bool) error { return container.PausedNow(".", is) }
+// note writes down what became of the container: one thing at a time.
+func (v *machine) note(what func(dir string) error) error {
+	if v.start.Visit {
+		return nil
+	}
+	v.noting.Lock()
+	defer v.noting.Unlock()
+	return what(".")
+}
+
+// notePaused writes down that the container is frozen, or not any more, if s still
+// is the run under way.
+func (v *machine) notePaused(s *session, is bool) error {
+	return v.note(func(dir string) error {
+		if v.session() != s {
+			return errOver
+		}
+		return container.PausedNow(dir, is)
+	})
+}
 
 // run boots a VM and carries the container to its end, and says for how long its
 // process ran.
-func (v *machine) run(first bool) (answer control.Message, ran time.Duration) {
+func (v *machine) run(first bool) (s *session, answer control.Message, ran time.Duration) {
 	tail := legacy.NewTail(consoleTail)
 	var began time.Time
-	answer = v.boot(tail, func(sp proto.Spawned) {
+	s, answer = v.boot(tail, func(sp proto.Spawned) {
 		began = time.Now()
 		if first {
 			v.tellStarted(sp)
@@ -202,10 +230,11 @@ func (v *machine) run(first bool) (answer control.Message, ran time.Duration) {
 	if !began.IsZero() {
 		ran = time.Since(began)
 	}
-	return answer, ran
+	return s, answer, ran
 }
 
-func (v *machine) boot(tail io.Writer, onStart func(proto.Spawned)) (answer control.Message) {
+// boot returns no session if there could be none.
+func (v *machine) boot(tail io.Writer, onStart func(proto.Spawned)) (s *session, answer control.Message) {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
 	spec := v.start.Spec
@@ -215,7 +244,7 @@ func (v *machine) boot(tail io.Writer, onStart func(proto.Spawned)) (answer cont
 	}
 	s, err := newSession(spec, v.out)
 	if err != nil {
-		return failed(err)
+		return nil, failed(err)
 	}
 	v.setSession(s, cancel)
 	defer func() {
@@ -225,11 +254,11 @@ func (v *machine) boot(tail io.Writer, onStart func(proto.Spawned)) (answer cont
 		s.close()
 	}()
 	if v.isDeserted() {
-		return failed(errDeserted)
+		return s, failed(errDeserted)
 	}
 	vm, err := vmm.New(spec.VM, console)
 	if err != nil {
-		return failed(err)
+		return s, failed(err)
 	}
 	defer func() { _ = vm.Close() }()
 
@@ -243,9 +272,9 @@ func (v *machine) boot(tail io.Writer, onStart func(proto.Spawned)) (answer cont
 		err = cause
 	}
 	if err != nil {
-		return failed(err)
+		return s, failed(err)
 	}
-	return control.Message{Exit: &exit}
+	return s, control.Message{Exit: &exit}
 }
 
 // tellStarted tells the command that waits for it. One that is lost is noticed

@@ -11,8 +11,10 @@ import (
 )
 
 const (
-	// maxCommands is how many commands may be connected at once.
-	maxCommands = 256
+	// maxCommands is how many commands may be connected at once, and maxAttached
+	// how many of them attached: there is room left for the one that ends it all.
+	maxCommands = 1024
+	maxAttached = 64
 	// killPatience is how long a guest may take to end its container after
 	// SIGKILL, before its VM is ended.
 	killPatience = 10 * time.Second
@@ -99,14 +101,14 @@ func (v *machine) wait(conn *control.Conn) {
 // stop ends the container, and tells how.
 func (v *machine) stop(conn *control.Conn, st control.Stop) {
 	v.noRestart()
-	s := v.session()
+	if s := v.session(); s != nil {
+		go func() { _ = v.freeze(s, false) }() // a paused one would not act on the signal; ends with the guest
+	}
 	for _, step := range []struct {
 		signo    int
 		patience time.Duration
 	}{{st.Signo, st.Patience}, {int(unix.SIGKILL), killPatience}} {
-		if s != nil {
-			s.signal(step.signo)
-		}
+		v.signal(step.signo)
 		select {
 		case <-v.over:
 			_ = conn.Send(v.verdict)
@@ -128,7 +130,12 @@ func (v *machine) ask(conn *control.Conn, r proto.Request) {
 	}
 	switch {
 	case r.Freeze != nil:
-		r.Freeze.Container = s.container
+		if err := v.freeze(s, !r.Freeze.Thaw); err != nil {
+			done(conn, err)
+			return
+		}
+		_ = conn.Send(control.Message{Reply: &proto.Reply{}})
+		return
 	case r.List != nil:
 		r.List.Container = s.container
 	case r.Stats != nil:
@@ -144,13 +151,28 @@ func (v *machine) ask(conn *control.Conn, r proto.Request) {
 		done(conn, err)
 		return
 	}
-	if r.Freeze != nil && reply.Error == nil {
-		if err := v.setPaused(!r.Freeze.Thaw); err != nil {
-			done(conn, err)
-			return
-		}
-	}
 	_ = conn.Send(control.Message{Reply: &reply})
+}
+
+// freeze stops all of the container, or lets it go on.
+func (v *machine) freeze(s *session, frozen bool) error {
+	s.freezing.Lock()
+	defer s.freezing.Unlock()
+	switch {
+	case s.frozen && frozen:
+		return errors.New("it is paused already")
+	case !s.frozen && !frozen:
+		return errors.New("it is not paused")
+	}
+	reply, err := s.ask(proto.Request{Freeze: &proto.Freeze{Container: s.container, Thaw: !frozen}})
+	if err != nil {
+		return err
+	}
+	if reply.Error != nil {
+		return reply.Error
+	}
+	s.frozen = frozen
+	return v.notePaused(s, frozen)
 }
 
 // running waits until the container's first process runs.

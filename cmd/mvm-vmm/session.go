@@ -27,11 +27,15 @@ type session struct {
 	*guest
 	spec    control.Spec
 	out     *outlet
-	open    sync.WaitGroup  // the first process's stdout and stderr, each until its end
-	started chan struct{}   // closed when the first process runs
-	execs   chan struct{}   // holds one thing for each exec under way
-	nextID  int             // of the last exec; needs guest.mu
-	verdict control.Message // how it ended; set before over is closed
+	open    sync.WaitGroup // the first process's stdout and stderr, each until its end
+	started chan struct{}  // closed when the first process runs
+	execs   chan struct{}  // holds one thing for each exec under way
+	nextID  int            // of the last exec; needs guest.mu
+
+	freezing sync.Mutex      // held while the container is being frozen, or thawed
+	frozen   bool            // needs freezing
+	verdict  control.Message // how it ended; set before over is closed
+	settled  chan struct{}   // closed when that is on disk, or the container is being restarted
 
 	signals struct {
 		sync.Mutex
@@ -45,7 +49,20 @@ func newSession(spec control.Spec, out *outlet) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &session{guest: g, spec: spec, out: out, started: make(chan struct{}), execs: make(chan struct{}, maxExecs)}, nil
+	return &session{guest: g, spec: spec, out: out, started: make(chan struct{}), settled: make(chan struct{}), execs: make(chan struct{}, maxExecs)}, nil
+}
+
+// settle lets the commands know how the run ended that are attached to it. A second
+// call does nothing.
+func (s *session) settle() {
+	if s == nil {
+		return
+	}
+	select {
+	case <-s.settled:
+	default:
+		close(s.settled)
+	}
 }
 
 // converse starts the container and returns how it exited, after all its output

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -17,7 +19,7 @@ import (
 type outlet struct {
 	direct bool            // mvm-vmm's own three are the user's
 	log    *logfile.Writer // nil: none
-	once   bool            // the end of a client's stdin is the process's
+	once   bool            // the end of a client's stdin is the process's; not with a terminal
 
 	mu      sync.Mutex
 	clients map[*client]bool
@@ -140,13 +142,17 @@ func (o *outlet) spread(name string, stream logfile.Stream, p []byte) {
 }
 
 // add attaches a client, whose stdin, if it has one, is given to the process.
-func (o *outlet) add(c *client) {
+func (o *outlet) add(c *client) error {
 	o.mu.Lock()
+	defer o.mu.Unlock()
+	if len(o.clients) >= maxAttached {
+		return fmt.Errorf("%d commands are attached: no more can be", maxAttached)
+	}
 	o.clients[c] = true
-	o.mu.Unlock()
 	if c.stdin != nil {
 		go o.feed(c.stdin) // ends when the client closes its end, or is removed
 	}
+	return nil
 }
 
 // remove detaches a client, and closes its streams.
@@ -216,7 +222,7 @@ func (o *outlet) feed(from net.Conn) {
 			}
 		}
 		if err != nil {
-			if o.once {
+			if o.once && errors.Is(err, io.EOF) { // not that it has left
 				closeWrite(to)
 			}
 			return

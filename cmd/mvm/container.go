@@ -18,7 +18,7 @@ func (a *app) containerCommand() *cobra.Command {
 	ls := a.psCommand()
 	ls.Use = "ls"
 	cmd.AddCommand(ls, a.containerPruneCommand(), a.runCommand(), a.createCommand(), a.startCommand(), a.stopCommand(),
-		a.restartCommand(), a.killCommand(), a.rmCommand(), a.waitCommand(), a.logsCommand(), a.execCommand(), a.attachCommand(),
+		a.restartCommand(), a.killCommand(), a.rmCommand(), a.waitCommand(), a.logsCommand(), a.execCommand(), a.attachCommand(), a.cpCommand(),
 		a.inspectCommand(), a.pauseCommand(), a.unpauseCommand(), a.topCommand(), a.statsCommand(), a.renameCommand())
 	return cmd
 }
@@ -30,14 +30,7 @@ func (a *app) containerPruneCommand() *cobra.Command {
 		Args:              cobra.NoArgs,
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: interruptible(func(cmd *cobra.Command, _ []string) error {
-			s, err := a.containers()
-			if err != nil {
-				return err
-			}
-			ids, freed, err := s.Prune(cmd.Context())
-			for _, id := range ids {
-				fmt.Fprintln(cmd.OutOrStdout(), id)
-			}
+			freed, err := a.pruneContainers(cmd)
 			if err != nil {
 				return err
 			}

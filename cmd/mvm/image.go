@@ -11,13 +11,13 @@ import (
 func (a *app) imageCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "image",
-		Short: "Manage images: ls, pull, load, save, rm, prune",
+		Short: "Manage images: ls, pull, load, save, rm, prune, inspect",
 		Args:  cobra.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	ls, rm := a.imagesCommand(), a.rmiCommand()
 	ls.Use, rm.Use = "ls [NAME...]", "rm IMAGE..."
-	cmd.AddCommand(ls, rm, a.pullCommand(), a.loadCommand(), a.saveCommand(), a.imagePruneCommand())
+	cmd.AddCommand(ls, rm, a.pullCommand(), a.loadCommand(), a.saveCommand(), a.imagePruneCommand(), a.imageInspectCommand())
 	return cmd
 }
 
@@ -31,23 +31,9 @@ name, too. Images that a container was made of stay.`,
 		Args:              cobra.NoArgs,
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			s, err := a.images()
+			sum, err := a.pruneImages(cmd, all)
 			if err != nil {
 				return err
-			}
-			gone, err := s.Prune(all)
-			if err != nil {
-				return err
-			}
-			// Images of the same layers share a disk.
-			sizes := map[string]int64{}
-			for _, img := range gone {
-				fmt.Fprintln(cmd.OutOrStdout(), displayName(img), shortID(img.ID))
-				sizes[img.RootDisk] = img.Size
-			}
-			sum := int64(0)
-			for _, n := range sizes {
-				sum += n
 			}
 			fmt.Fprintf(cmd.OutOrStdout(), "Root disks removed: %s\n", units.HumanSize(float64(sum)))
 			return nil

@@ -1,53 +1,63 @@
 package main
 
 import (
-	"errors"
 	"fmt"
-	"os"
+	"syscall"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
+	"github.com/mvm-project/mvm/guestinit/proto"
 	"github.com/mvm-project/mvm/internal/container"
 )
 
 func (a *app) inspectCommand() *cobra.Command {
-	var format string
+	var format, kind string
 	cmd := &cobra.Command{
-		Use:   "inspect [OPTIONS] CONTAINER...",
-		Short: "Show all there is to know of containers, as JSON",
+		Use:   "inspect [OPTIONS] CONTAINER|IMAGE...",
+		Short: "Show all there is to know of containers or images, as JSON",
 		Example: `  mvm inspect web
-  mvm inspect -f '{{.State.ExitCode}}' web`,
+  mvm inspect -f '{{.State.ExitCode}}' web
+  mvm inspect --type image nginx`,
 		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: a.completeContainers,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			s, err := a.containers()
-			if err != nil {
-				return err
+			look := a.inspectAny
+			switch kind {
+			case "":
+			case "container":
+				look = a.inspectContainer
+			case "image":
+				look = a.inspectImage
+			default:
+				return fmt.Errorf("--type: %q is neither container nor image", kind)
 			}
-			found := []inspected{}
-			failed := false
-			for _, ref := range args {
-				c, err := s.Find(ref)
-				if err != nil {
-					fmt.Fprintln(os.Stderr, "mvm:", err)
-					failed = true
-					continue
-				}
-				found = append(found, newInspected(c))
-			}
-			if format == "" {
-				err = printJSON(cmd.OutOrStdout(), found)
-			} else {
-				err = printFormat(cmd.OutOrStdout(), format, found)
-			}
-			if failed {
-				return errors.Join(err, exitStatus(statusFailed))
-			}
-			return err
+			return inspect(cmd, args, format, look)
 		},
 	}
 	cmd.Flags().StringVarP(&format, "format", "f", "", "print by this Go `TEMPLATE`, or json")
+	cmd.Flags().StringVar(&kind, "type", "", "only a container or an `image` of that name")
 	return cmd
+}
+
+// inspectAny looks for a container of that name, or else an image.
+func (a *app) inspectAny(ref string) (any, error) {
+	v, err := a.inspectContainer(ref)
+	if err == nil {
+		return v, nil
+	}
+	if v, err := a.inspectImage(ref); err == nil {
+		return v, nil
+	}
+	return nil, err
+}
+
+func (a *app) inspectContainer(ref string) (any, error) {
+	_, c, err := a.one(ref)
+	if err != nil {
+		return nil, err
+	}
+	return newInspected(c), nil
 }
 
 // inspected is a container as inspect prints it: docker's names, as far as they
@@ -71,12 +81,17 @@ type inspected struct {
 		Env, Cmd                   []string
 		Labels                     map[string]string
 		Tty, OpenStdin             bool
+		StopSignal                 string `json:",omitempty"`
 	}
 	HostConfig struct {
 		Memory        int64
 		NanoCPUs      int64 `json:"NanoCpus"`
 		AutoRemove    bool
 		ReadonlyRoot  bool `json:"ReadonlyRootfs"`
+		Init          bool
+		PidsLimit     int64
+		OomScoreAdj   int
+		Capabilities  []string // all it may have
 		RestartPolicy struct {
 			Name              string
 			MaximumRetryCount int
@@ -105,7 +120,14 @@ func newInspected(c container.Container) inspected {
 	f := &i.Config
 	f.Hostname, f.User, f.WorkingDir, f.Env, f.Cmd = c.Spec.Container.Hostname, p.User, p.Cwd, p.Env, p.Args
 	f.Labels, f.Tty, f.OpenStdin = c.Labels, p.TTY != nil, p.Stdin
+	if c.StopSignal != 0 {
+		f.StopSignal = unix.SignalName(syscall.Signal(c.StopSignal))
+	}
 	h := &i.HostConfig
+	h.Init, h.PidsLimit, h.OomScoreAdj, h.Capabilities = p.Init, c.Spec.Container.Limits.PIDs, p.OOMScoreAdj, p.Capabilities
+	if p.Capabilities == nil {
+		h.Capabilities = proto.DefaultCapabilities()
+	}
 	h.Memory, h.AutoRemove, h.ReadonlyRoot = c.Spec.VM.Memory, c.Remove, c.Spec.Container.Root.ReadOnly
 	h.NanoCPUs = int64(c.Spec.VM.VCPUs) * 1e9
 	if bound := c.Spec.Container.Limits.CPUMicros; bound > 0 {

@@ -72,7 +72,7 @@ func (a *app) psRows(f *psFlags) ([]psRow, error) {
 	all := f.all || last > 0 || filter["status"] != nil || filter["exited"] != nil
 	rows := []psRow{}
 	for _, c := range list {
-		if (all || c.Up()) && filter.match(c) {
+		if (all || c.Up()) && filter.all(func(key, value string) bool { return matchContainer(c, key, value) }) {
 			rows = append(rows, newPsRow(c))
 		}
 	}

@@ -36,11 +36,11 @@ with a virtual machine as the wall around it. There is no daemon.`,
 	cmd.SetFlagErrorFunc(flagError)
 	cmd.AddCommand(
 		a.runCommand(), a.psCommand(), a.rmCommand(),
-		a.startCommand(), a.stopCommand(), a.restartCommand(), a.killCommand(), a.waitCommand(), a.logsCommand(), a.execCommand(), a.attachCommand(),
+		a.startCommand(), a.stopCommand(), a.restartCommand(), a.killCommand(), a.waitCommand(), a.logsCommand(), a.execCommand(), a.attachCommand(), a.cpCommand(),
 		a.createCommand(), a.inspectCommand(), a.pauseCommand(), a.unpauseCommand(), a.topCommand(), a.statsCommand(),
 		a.renameCommand(), a.containerCommand(),
 		a.imagesCommand(), a.pullCommand(), a.loadCommand(), a.saveCommand(), a.rmiCommand(), a.imageCommand(),
-		a.kernelCommand(), a.doctorCommand(), a.versionCommand(),
+		a.eventsCommand(), a.infoCommand(), a.pruneCommand(), a.kernelCommand(), a.doctorCommand(), a.versionCommand(),
 	)
 	return cmd
 }

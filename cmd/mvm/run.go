@@ -87,6 +87,9 @@ func (a *app) describe(cmd *cobra.Command, f *runFlags, signals <-chan os.Signal
 	if err := a.prepare(cmd.Context(), signals, ref, f, w, &o); err != nil {
 		return nil, o, err
 	}
+	if err := f.process.parse(&o); err != nil {
+		return nil, o, err
+	}
 	if f.tty {
 		size := terminalSize()
 		o.Process.TTY = &size

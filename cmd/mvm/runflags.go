@@ -33,7 +33,8 @@ type runFlags struct {
 	timeout  time.Duration
 	help     bool
 
-	life lifeFlags
+	life    lifeFlags
+	process processFlags
 }
 
 // defaultMemory is enough for most services. A microVM takes of it what it
@@ -65,6 +66,7 @@ func (f *runFlags) register(fs *pflag.FlagSet) {
 	fs.StringVar(&f.kernelArgs, "kernel-args", os.Getenv("MVM_KERNEL_ARGS"), "add `WORDS` to the kernel's command line (default $MVM_KERNEL_ARGS)")
 	fs.BoolVar(&f.console, "console", false, "show the guest's console on stderr")
 	f.life.register(fs)
+	f.process.register(fs)
 	fs.BoolVar(&f.help, "help", false, "show this help") // -h is docker's --hostname
 }
 

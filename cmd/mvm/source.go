@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -68,6 +69,9 @@ func (a *app) prepare(ctx context.Context, signals <-chan os.Signal, ref string,
 	if err != nil {
 		return fmt.Errorf("image %q: %w", ref, err)
 	}
+	if err := inherit(o, img.Config); err != nil {
+		return fmt.Errorf("image %q: %w", ref, err)
+	}
 	if o.Kernel == "" {
 		k, err := kernel.Open(a.root, flavour(o.PVM))
 		if err != nil {
@@ -77,6 +81,25 @@ func (a *app) prepare(ctx context.Context, signals <-chan os.Signal, ref string,
 	}
 	o.Initrd, err = initramfs.Open(a.root)
 	return err
+}
+
+// inherit gives a container what its image says and the user does not.
+func inherit(o *container.Options, image images.Config) error {
+	labels := maps.Clone(image.Labels)
+	if labels == nil {
+		labels = map[string]string{}
+	}
+	maps.Copy(labels, o.Labels)
+	o.Labels = labels
+	if o.StopSignal != 0 {
+		return nil
+	}
+	sig, err := parseSignal(image.StopSignal)
+	if err != nil {
+		return fmt.Errorf("its stop signal: %w", err)
+	}
+	o.StopSignal = int(sig)
+	return nil
 }
 
 // image finds an image by the policy, and checks that it runs on this machine.

@@ -58,6 +58,7 @@ func openTerminal() (*terminal, error) {
 func (t *terminal) restore() {
 	t.once.Do(func() {
 		signal.Stop(t.winch)
+		close(t.winch)
 		_ = term.Restore(t.fd, t.cooked)
 	})
 }

@@ -428,7 +428,7 @@ func TestArchive(t *testing.T) {
 	if err := json.Unmarshal([]byte(text), &st); err != nil || st.Name != "soft" || st.Target != "/d/f" {
 		t.Errorf("%q %+v %v", text, st, err)
 	}
-	if _, errs, code = archive("missing", proto.Archive{Do: proto.Stat, Path: "/nope"}); code != 1 || !strings.Contains(errs, "/nope") {
+	if _, errs, code = archive("missing", proto.Archive{Do: proto.Stat, Path: "/nope"}); code != 2 || !strings.Contains(errs, "/nope") {
 		t.Errorf("%d %q", code, errs)
 	}
 	var buf bytes.Buffer

@@ -12,6 +12,9 @@ import (
 // headerSize is the length before each frame's JSON.
 const headerSize = 4
 
+// ErrTooLong is in the error of a frame that is longer than is allowed.
+var ErrTooLong = errors.New("too long: Linux takes 2 MiB of arguments and environment")
+
 // AppendFrame appends v as one frame to b; it fits in max bytes of JSON.
 func AppendFrame(b []byte, v any, max int) ([]byte, error) {
 	start := len(b)
@@ -24,7 +27,7 @@ func AppendFrame(b []byte, v any, max int) ([]byte, error) {
 	frame := buf.Bytes()
 	n := len(frame) - start - headerSize
 	if n > max {
-		return b, fmt.Errorf("frame of %d bytes: at most %d fit", n, max)
+		return b, fmt.Errorf("a frame of %d bytes is %w", n, ErrTooLong)
 	}
 	binary.LittleEndian.PutUint32(frame[start:], uint32(n))
 	return frame, nil

@@ -19,8 +19,8 @@ type Process struct {
 	// TTY gives the process a terminal of that size, with one stream both ways.
 	TTY *Size `json:",omitempty"`
 	// Capabilities are all it can ever have, as in capabilities(7) ("CAP_CHOWN");
-	// nil: DefaultCapabilities.
-	Capabilities []string `json:",omitempty"`
+	// nil: DefaultCapabilities; none is a list without any.
+	Capabilities []string `json:",omitzero"`
 	// AllCapabilities is all that the kernel knows.
 	AllCapabilities bool `json:",omitempty"`
 	// NoNewPrivs keeps setuid programs from giving more.
@@ -68,11 +68,12 @@ func DefaultCapabilities() []string {
 
 // Archive is a process of guestinit's own that copies files, as root. Links are
 // followed within the container's root. What fails is a line on stderr, and exit
-// status 1.
+// status 1, or 2 if it is for want of a file.
 type Archive struct {
 	// Do is Pack: Path, and all below it, as a tar on stdout whose names begin
 	// with the last element of Path; Unpack: a tar on stdin into the folder Path;
-	// or Stat: one PathStat as JSON on stdout.
+	// Stat: one PathStat as JSON on stdout; or Hold: nothing, until it is killed,
+	// which keeps a container for others.
 	Do   string
 	Path string
 	// Follow means what a link at Path points to, not the link.
@@ -86,6 +87,7 @@ const (
 	Pack   = "pack"
 	Unpack = "unpack"
 	Stat   = "stat"
+	Hold   = "hold"
 )
 
 // PathStat describes a file in a container.

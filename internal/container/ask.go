@@ -48,7 +48,7 @@ const comingUp = 5 * time.Second
 func (c *Container) dial(ctx context.Context) (*talk, error) {
 	for deadline := time.Now().Add(comingUp); ; {
 		now, err := read(c.dir)
-		if err != nil || !now.Up() {
+		if err != nil || !now.Up() && !c.visited {
 			return nil, fmt.Errorf("container %s %w: see mvm ps -a, start it with mvm start", c.Label(), errNotRunning)
 		}
 		conn, err := control.Dial(c.dir)
@@ -76,7 +76,9 @@ func (c *Container) say(ctx context.Context, m control.Message) (control.Message
 		return control.Message{}, err
 	}
 	defer t.close()
-	_ = t.conn.Send(m) // a mvm-vmm that is gone is noticed next
+	if err := t.tell(m); err != nil {
+		return control.Message{}, err
+	}
 	answer, open := <-t.messages
 	switch {
 	case ctx.Err() != nil:

@@ -45,16 +45,10 @@ func (s *Store) StartAttached(ctx context.Context, ref string, b Boot, client Cl
 
 // attached starts a mvm-vmm and carries its container's streams to the end.
 func (c *Container) attached(ctx context.Context, program string, lock *os.File, client Client) (exit control.Exit, started bool, err error) {
-	m, err := launch(program, c.dir, c.ID, lock, IO{})
+	m, err := c.begin(ctx, program, lock, control.Start{Spec: c.Spec, Attach: true})
 	if err != nil {
 		return control.Exit{}, false, err
 	}
-	if err := c.runningAs(m); err != nil {
-		m.kill()
-		m.end(ctx)
-		return control.Exit{}, false, err
-	}
-	_ = m.conn.Send(control.Message{Start: &control.Start{Spec: c.Spec, Attach: true}})
 	exit, err = c.converse(ctx, m.talk, client, false)
 	if errors.Is(err, ErrDetached) {
 		m.close()
@@ -64,5 +58,5 @@ func (c *Container) attached(ctx context.Context, program string, lock *os.File,
 	if errors.Is(err, errSilent) {
 		err = explainDeath(m.cmd.Process.Pid, state)
 	}
-	return exit, exit.Error == "" || exit.Code == codeInterrupted, err
+	return exit, exit.Error == "" || exit.Code == codeInterrupted || exit.Code == codeHungUp, err
 }

@@ -24,7 +24,8 @@ type Client struct {
 	Stdout, Stderr io.Writer
 	// Signals are passed on. A second SIGINT within a second gives up.
 	Signals <-chan os.Signal
-	// Resizes are the terminal's sizes.
+	// Resizes are the terminal's sizes; nil: there is none. When a terminal goes
+	// away (SIGHUP), so does the conversation.
 	Resizes <-chan proto.Size
 }
 
@@ -39,7 +40,9 @@ func (c *Container) Exec(ctx context.Context, x control.Exec, client Client) (co
 		return control.Exit{}, err
 	}
 	defer t.close()
-	_ = t.conn.Send(control.Message{Exec: &x}) // a mvm-vmm that is gone is noticed next
+	if err := t.tell(control.Message{Exec: &x}); err != nil {
+		return control.Exit{}, err
+	}
 	return c.converse(ctx, t, client, x.Detached)
 }
 
@@ -80,6 +83,9 @@ func (c *Container) converse(ctx context.Context, t *talk, client Client, detach
 		case sig := <-client.Signals:
 			if sig == os.Interrupt && time.Since(interrupted) < interruptedTwice {
 				return control.Exit{Code: codeInterrupted, Error: "given up after a second Ctrl-C"}, nil
+			}
+			if sig == syscall.SIGHUP && client.Resizes != nil {
+				return control.Exit{Code: codeHungUp, Error: "the terminal is gone"}, nil
 			}
 			if sig == os.Interrupt {
 				interrupted = time.Now()

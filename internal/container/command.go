@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/mvm-project/mvm/guestinit/proto"
 )
@@ -64,7 +65,7 @@ func NewProcess(d Defaults, o Overrides) (proto.Process, error) {
 	if o.User != "" {
 		p.User = o.User
 	}
-	return p, noNUL(p)
+	return p, passable(p)
 }
 
 // mergeEnv applies changes to env in their order: a name that is there keeps its
@@ -96,11 +97,15 @@ func indexEnv(env []string, name string) int {
 	return -1
 }
 
-// noNUL refuses what no system call can carry.
-func noNUL(p proto.Process) error {
-	for _, s := range append(append([]string{p.Cwd}, p.Args...), p.Env...) {
+// passable refuses what would not arrive as it is: a NUL ends a string of a system
+// call, and JSON holds only UTF-8.
+func passable(p proto.Process) error {
+	for _, s := range append(append([]string{p.Cwd, p.User}, p.Args...), p.Env...) {
 		if strings.ContainsRune(s, 0) {
-			return fmt.Errorf("%q has a NUL byte: no argument, variable or path can", s)
+			return fmt.Errorf("%.100q has a NUL byte: no argument, variable or path can", s)
+		}
+		if !utf8.ValidString(s) {
+			return fmt.Errorf("%.100q is not UTF-8, as arguments, variables and paths have to be: send other bytes through stdin (-i) or a file", s)
 		}
 	}
 	return nil
@@ -109,6 +114,9 @@ func noNUL(p proto.Process) error {
 // NewExec is a further process in the container: what o leaves open is as the
 // container's first process has it.
 func (c *Container) NewExec(o Overrides) (proto.Process, error) {
+	if len(o.Args) == 0 || o.Args[0] == "" {
+		return proto.Process{}, errors.New("no command: give one after the container")
+	}
 	first := c.Spec.Process
 	p, err := NewProcess(Defaults{Env: first.Env, User: first.User, WorkingDir: first.Cwd}, o)
 	if err != nil {

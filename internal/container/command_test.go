@@ -60,6 +60,7 @@ func TestNewProcess(t *testing.T) {
 		},
 		{name: "relative folder", d: image, o: Overrides{WorkingDir: "srv"}, err: "absolute"},
 		{name: "NUL", d: image, o: Overrides{Args: []string{"a\x00b"}}, err: "NUL"},
+		{name: "not UTF-8", d: image, o: Overrides{Env: []string{"A=\xff"}}, err: "UTF-8"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			got, err := NewProcess(tt.d, tt.o)

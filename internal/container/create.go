@@ -52,6 +52,10 @@ type Options struct {
 	// StopSignal and StopPatience are as in Config.
 	StopSignal   int
 	StopPatience time.Duration
+	// PIDs is how many processes and threads it may have; 0: no bound.
+	PIDs int64
+	// Unmasked leaves all of /proc and /sys to be seen and written.
+	Unmasked bool
 	// OwnKernel says that Kernel is the user's.
 	OwnKernel bool
 
@@ -175,7 +179,7 @@ func (o Options) config(id string) Config {
 			},
 			Container: proto.Container{
 				ID: id, Hostname: hostname, Root: root, Tmpfs: o.Tmpfs,
-				Limits: proto.Limits{CPUMicros: o.CPUs.bound()},
+				Limits: proto.Limits{CPUMicros: o.CPUs.bound(), PIDs: o.PIDs}, Unmasked: o.Unmasked,
 			},
 			Process: process,
 			Console: o.Console,

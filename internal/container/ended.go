@@ -18,9 +18,6 @@ func Ended(dir string, m control.Message) error {
 	if err != nil {
 		return err
 	}
-	if c.Remove {
-		return nil
-	}
 	s := c.State
 	s.Status, s.Finished = Exited, time.Now().UTC()
 	if m.Exit != nil {
@@ -40,6 +37,7 @@ func Restarted(dir string) error {
 	}
 	s := c.State
 	s.Restarts++
+	s.Status = Running
 	s.Started = time.Now().UTC()
 	return c.setState(s)
 }

@@ -26,6 +26,7 @@ const (
 	codeFailed      = 125 // mvm failed
 	codeTimeout     = 124 // Options.Timeout was reached, as timeout(1) has it
 	codeInterrupted = 128 + int(syscall.SIGINT)
+	codeHungUp      = 128 + int(syscall.SIGHUP)
 )
 
 // Run makes a container, runs its process to the end in a microVM of program
@@ -87,8 +88,9 @@ func (r *running) begin(id string) (*Container, error) {
 	if err := c.runningAs(r.machine); err != nil {
 		return nil, err
 	}
-	// A mvm-vmm that is gone already is noticed by follow.
-	_ = r.conn.Send(control.Message{Start: &control.Start{Spec: c.Spec}})
+	if err := r.tell(control.Message{Start: &control.Start{Spec: c.Spec}}); err != nil {
+		return nil, err
+	}
 	return c, errors.Join(c.persist(), r.store.Sweep())
 }
 

@@ -91,16 +91,10 @@ func (s *Store) idle(ctx context.Context, ref string, b Boot) (*Container, *os.F
 // detached starts a mvm-vmm that outlives this process, and waits until the
 // container's process runs.
 func (s *Store) detached(ctx context.Context, program string, c *Container, lock *os.File) (control.Exit, error) {
-	m, err := launch(program, c.dir, c.ID, lock, IO{})
+	m, err := c.begin(ctx, program, lock, control.Start{Spec: c.Spec, Detached: true})
 	if err != nil {
 		return control.Exit{}, err
 	}
-	if err := c.runningAs(m); err != nil {
-		m.kill()
-		m.end(ctx)
-		return control.Exit{}, err
-	}
-	_ = m.conn.Send(control.Message{Start: &control.Start{Spec: c.Spec, Detached: true}})
 	select {
 	case msg, open := <-m.messages:
 		switch {
@@ -124,6 +118,23 @@ func (s *Store) detached(ctx context.Context, program string, c *Container, lock
 		m.end(ctx)
 		return control.Exit{}, context.Cause(ctx)
 	}
+}
+
+// begin starts a mvm-vmm and tells it what to be.
+func (c *Container) begin(ctx context.Context, program string, lock *os.File, st control.Start) (*machine, error) {
+	m, err := launch(program, c.dir, c.ID, lock, IO{})
+	if err != nil {
+		return nil, err
+	}
+	if err = c.runningAs(m); err == nil {
+		err = m.tell(control.Message{Start: &st})
+	}
+	if err != nil {
+		m.kill()
+		m.end(ctx)
+		return nil, err
+	}
+	return m, nil
 }
 
 // runningAs notes that the container's mvm-vmm is m.

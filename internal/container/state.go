@@ -76,7 +76,8 @@ const (
 type Container struct {
 	Config
 	State
-	dir string
+	dir     string
+	visited bool // its microVM runs for a Visit
 }
 
 // read reads a container's folder. It is running only if its process is.

@@ -1,8 +1,10 @@
 package container
 
 import (
+	"errors"
 	"os"
 
+	"github.com/mvm-project/mvm/guestinit/proto"
 	"github.com/mvm-project/mvm/internal/control"
 )
 
@@ -25,6 +27,16 @@ func newTalk(conn *control.Conn) *talk {
 	t := &talk{conn: conn, messages: make(chan message), quit: make(chan struct{})}
 	go t.receive() // ends with the connection or with quit: at the latest by close
 	return t
+}
+
+// tell sends a message. A mvm-vmm that is gone is noticed by who takes messages:
+// the error is for what cannot be sent.
+func (t *talk) tell(m control.Message) error {
+	err := t.conn.Send(m)
+	if errors.Is(err, proto.ErrTooLong) {
+		return err
+	}
+	return nil
 }
 
 func (t *talk) receive() {

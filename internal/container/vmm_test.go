@@ -24,10 +24,27 @@ func actVMM() {
 	if err != nil || m.Start == nil {
 		os.Exit(9)
 	}
+	if m.Start.Visit {
+		actVisit(conn, m.Start.Spec.Container.Hostname)
+		return
+	}
 	for _, word := range m.Start.Spec.Process.Args {
 		if !act(conn, word) {
 			return
 		}
+	}
+}
+
+// actVisit is a mvm-vmm that keeps a container until it is killed; or fails, if it is
+// told so.
+func actVisit(conn *control.Conn, how string) {
+	if how == "fails" {
+		_ = conn.Send(control.Message{Failed: &control.Failed{Error: "no memory"}})
+		return
+	}
+	_ = conn.Send(control.Message{Started: &control.Started{}})
+	if m, err := conn.Receive(); err == nil && m.Signal != nil && m.Signal.Signo == int(syscall.SIGKILL) {
+		_ = conn.Send(control.Message{Exit: &control.Exit{Code: 137}})
 	}
 }
 

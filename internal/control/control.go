@@ -81,6 +81,9 @@ type Start struct {
 	// Attach sends the process's streams with Started. Otherwise they are
 	// mvm-vmm's own stdin, stdout and stderr.
 	Attach bool `json:",omitempty"`
+	// Visit boots the container's microVM for something else than its life: nothing
+	// of it is noted, and it ends with the connection.
+	Visit bool `json:",omitempty"`
 }
 
 // Spec is everything mvm-vmm needs to know of a container.

@@ -1,10 +1,12 @@
 package stage
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 
-	"github.com/mvm-project/mvm/guestinit/internal/archive"
+	"github.com/mvm-project/mvm/guestinit/archive"
 	"github.com/mvm-project/mvm/guestinit/proto"
 )
 
@@ -17,6 +19,9 @@ func archived(socket *os.File, a proto.Archive) error {
 	_ = socket.Close() // as an exec does
 	if err := archive.Do(a, os.Stdin, os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, err)
+		if errors.Is(err, fs.ErrNotExist) {
+			os.Exit(2)
+		}
 		os.Exit(1)
 	}
 	os.Exit(0)

@@ -24,20 +24,25 @@ func withDefault(env []string, name, value string) []string {
 	return append(env, name+"="+value)
 }
 
-// changeDir goes to the working directory, made if it is missing, as docker does.
-func changeDir(dir string) error {
+// changeDir goes to the working directory. As docker does, a container's own is
+// made if it is missing, an exec's is not.
+func changeDir(dir string, make bool) error {
 	dir = filepath.Join("/", dir)
 	err := unix.Chdir(dir)
-	if errors.Is(err, unix.ENOENT) {
+	if errors.Is(err, unix.ENOENT) && make {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return fmt.Errorf("working directory: %w", err)
 		}
 		err = unix.Chdir(dir)
 	}
-	if err != nil {
-		return fmt.Errorf("working directory %s: %w", dir, err)
+	if err == nil {
+		return nil
 	}
-	return nil
+	code := proto.NotExecutable
+	if errors.Is(err, unix.ENOENT) {
+		code = proto.NotFound
+	}
+	return proto.Errorf(code, "working directory %s: %w", dir, err)
 }
 
 // execute becomes the program args names; it returns only if it cannot.
@@ -91,7 +96,7 @@ func notStarted(name string, err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENOTDIR):
+	case errors.Is(err, unix.ENOENT):
 		code = proto.NotFound
 	case errors.Is(err, unix.E2BIG):
 		return proto.Errorf(code, "exec: %q: the arguments and the environment are too long for Linux: 128 KiB each, 2 MiB together", name)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -29,6 +30,7 @@ func becomeInit(args, env []string) error {
 
 // Init does not return: it starts args, and ends as that does.
 func Init(args []string) {
+	_ = os.WriteFile("/proc/self/comm", []byte(filepath.Base(initPath)), 0) // for ps: it was executed as "exe"
 	unix.CloseOnExec(SocketFD)
 	// All of them, from before there is anything to pass them on to: the kernel
 	// drops what the first process of a PID namespace has no handler for.

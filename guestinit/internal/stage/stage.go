@@ -89,7 +89,7 @@ func become(socket *os.File) error {
 			return err
 		}
 	}
-	env, err := prepare(o.Process)
+	env, err := prepare(o)
 	if err != nil {
 		return err
 	}
@@ -134,7 +134,8 @@ func join(Order) error {
 
 // prepare takes on what the process is to be, and returns its environment. The
 // order matters: what needs privileges comes before they are given up.
-func prepare(p proto.Process) ([]string, error) {
+func prepare(o Order) ([]string, error) {
+	p := o.Process
 	if err := setLimits(p); err != nil {
 		return nil, err
 	}
@@ -148,7 +149,7 @@ func prepare(p proto.Process) ([]string, error) {
 	if err := setUser(account); err != nil {
 		return nil, err
 	}
-	if err := changeDir(p.Cwd); err != nil {
+	if err := changeDir(p.Cwd, o.Root != ""); err != nil {
 		return nil, err
 	}
 	umask := 0o022

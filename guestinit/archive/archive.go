@@ -1,5 +1,6 @@
-// Package archive copies files between a container and a tar stream, inside the
-// container's root, as docker cp does.
+// Package archive copies files between folders and tar streams, as docker cp
+// does: guestinit in the container's root, and mvm cp at the other end, where the
+// tar is a guest's and not to be trusted.
 package archive
 
 import (
@@ -21,10 +22,12 @@ func Do(a proto.Archive, in io.Reader, out io.Writer) error {
 	switch a.Do {
 	case proto.Stat:
 		return stat(path, a.Follow, out)
+	case proto.Hold:
+		return unix.Pause()
 	case proto.Pack:
-		return pack(path, a.Follow, out)
+		return Pack(path, filepath.Base(path), a.Follow, out)
 	case proto.Unpack:
-		return unpack(path, a.KeepOwner, in)
+		return Unpack(path, Options{KeepOwner: a.KeepOwner}, in)
 	}
 	return fmt.Errorf("copy: %q is nothing to do", a.Do)
 }

@@ -24,9 +24,10 @@ type packer struct {
 
 type inode struct{ dev, ino uint64 }
 
-// pack writes path and all below it as a tar.
-func pack(path string, follow bool, out io.Writer) error {
-	p := &packer{out: tar.NewWriter(out), top: path, base: filepath.Base(path), links: map[inode]string{}}
+// Pack writes path and all below it as a tar, in which path is called name; follow
+// means what a link at path points to.
+func Pack(path, name string, follow bool, out io.Writer) error {
+	p := &packer{out: tar.NewWriter(out), top: path, base: name, links: map[inode]string{}}
 	if follow {
 		top, err := filepath.EvalSymlinks(path)
 		if err != nil {

@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -152,6 +153,37 @@ func TestReplace(t *testing.T) {
 	}
 }
 
+// What a guest sends is unpacked under another name, and harmless.
+func TestUntrusted(t *testing.T) {
+	for rename, want := range map[string]string{"": "a/f", "b": "b/f", ".": "f"} {
+		dir := t.TempDir()
+		err := Unpack(dir, Options{Rename: rename, Harmless: true}, bytes.NewReader(archiveOf(t,
+			tar.Header{Name: "a/", Typeflag: tar.TypeDir, Mode: 0o755},
+			tar.Header{Name: "a/f", Typeflag: tar.TypeReg, Mode: 0o6755},
+			tar.Header{Name: "a/hard", Typeflag: tar.TypeLink, Linkname: "a/f"})))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if fi, err := os.Stat(filepath.Join(dir, want)); err != nil || fi.Mode() != 0o755 {
+			t.Errorf("renamed to %q: %v, %v", rename, fi, err)
+		}
+	}
+	for _, kind := range []byte{tar.TypeChar, tar.TypeBlock} {
+		h := tar.Header{Name: "a", Typeflag: kind, Devmajor: 1, Devminor: 3}
+		if err := Unpack(t.TempDir(), Options{Harmless: true}, bytes.NewReader(archiveOf(t, h))); !errors.Is(err, errDevice) {
+			t.Errorf("a device: %v", err)
+		}
+	}
+	// A file's new name takes it nowhere else.
+	dir := t.TempDir()
+	if err := Unpack(dir, Options{Rename: "b"}, bytes.NewReader(archiveOf(t, tar.Header{Name: "a/../../c", Typeflag: tar.TypeReg, Mode: 0o600}))); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "b")); err != nil {
+		t.Error(err)
+	}
+}
+
 // FuzzUnpack is a hostile tar: it stays in its folder and ends.
 func FuzzUnpack(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text []byte) {
@@ -161,6 +193,7 @@ func FuzzUnpack(f *testing.F) {
 			t.Fatal(err)
 		}
 		_ = Do(proto.Archive{Do: proto.Unpack, Path: in}, bytes.NewReader(text), nil)
+		_ = Unpack(in, Options{Rename: "other", Harmless: true}, bytes.NewReader(text))
 		if entries, err := os.ReadDir(base); err != nil || len(entries) != 1 {
 			t.Fatalf("outside: %v %v", entries, err)
 		}

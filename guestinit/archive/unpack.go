@@ -17,23 +17,35 @@ import (
 
 func fileTime(t unix.Timespec) time.Time { return time.Unix(t.Unix()) }
 
+// Options say how a tar is unpacked.
+type Options struct {
+	// KeepOwner gives files the tar's numeric owners.
+	KeepOwner bool
+	// Rename, if set, is what the first element of each name is replaced by; "."
+	// leaves it out.
+	Rename string
+	// Harmless makes no devices, and without KeepOwner leaves out set-user-ID and
+	// set-group-ID, which would be of who unpacks.
+	Harmless bool
+}
+
 // unpacker writes the files of a tar below a folder. os.Root keeps every name
 // within it, whatever links are there or come along.
 type unpacker struct {
-	root      *os.Root
-	keepOwner bool
-	folders   []*tar.Header // their times are set last
+	Options
+	root    *os.Root
+	folders []*tar.Header // their times are set last
 }
 
-// unpack writes a tar's files below dir. A folder does not replace a file, nor a
+// Unpack writes a tar's files below dir. A folder does not replace a file, nor a
 // file a folder.
-func unpack(dir string, keepOwner bool, in io.Reader) error {
+func Unpack(dir string, o Options, in io.Reader) error {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = root.Close() }()
-	u := &unpacker{root: root, keepOwner: keepOwner}
+	u := &unpacker{Options: o, root: root}
 	for r := tar.NewReader(in); ; {
 		h, err := r.Next()
 		if errors.Is(err, io.EOF) {
@@ -49,7 +61,7 @@ func unpack(dir string, keepOwner bool, in io.Reader) error {
 	// The inner ones first: to set one's time needs no write to the outer.
 	slices.Reverse(u.folders)
 	for _, h := range u.folders {
-		if err := u.root.Chtimes(name(h), h.ModTime, h.ModTime); err != nil {
+		if err := u.root.Chtimes(u.name(h.Name), h.ModTime, h.ModTime); err != nil {
 			return err
 		}
 	}
@@ -60,10 +72,17 @@ func unpack(dir string, keepOwner bool, in io.Reader) error {
 }
 
 // name is a tar's name as os.Root takes it.
-func name(h *tar.Header) string { return strings.TrimPrefix(path.Clean("/"+h.Name), "/") }
+func (u *unpacker) name(s string) string {
+	s = strings.TrimPrefix(path.Clean("/"+s), "/")
+	if u.Rename == "" {
+		return s
+	}
+	_, rest, _ := strings.Cut(s, "/")
+	return strings.TrimPrefix(path.Join("/", u.Rename, rest), "/")
+}
 
 func (u *unpacker) add(h *tar.Header, data io.Reader) error {
-	n := name(h)
+	n := u.name(h.Name)
 	if n == "" {
 		return nil // the folder itself
 	}
@@ -111,7 +130,7 @@ func (u *unpacker) make(n string, h *tar.Header, data io.Reader) error {
 	case tar.TypeSymlink:
 		return u.root.Symlink(h.Linkname, n)
 	case tar.TypeLink:
-		return u.root.Link(name(&tar.Header{Name: h.Linkname}), n)
+		return u.root.Link(u.name(h.Linkname), n)
 	case tar.TypeChar, tar.TypeBlock, tar.TypeFifo:
 		return u.node(n, h)
 	}
@@ -127,8 +146,14 @@ func (u *unpacker) file(n string, data io.Reader) error {
 	return errors.Join(err, f.Close())
 }
 
+// errDevice is for what has no place on a host.
+var errDevice = errors.New("a device, which is not made here")
+
 // node makes a device or a FIFO.
 func (u *unpacker) node(n string, h *tar.Header) error {
+	if u.Harmless && h.Typeflag != tar.TypeFifo {
+		return errDevice
+	}
 	mode := map[byte]uint32{tar.TypeChar: unix.S_IFCHR, tar.TypeBlock: unix.S_IFBLK, tar.TypeFifo: unix.S_IFIFO}[h.Typeflag]
 	return u.at(n, func(dir int, base string) error {
 		return unix.Mknodat(dir, base, mode|0o600, int(unix.Mkdev(uint32(h.Devmajor), uint32(h.Devminor))))
@@ -147,7 +172,7 @@ func (u *unpacker) at(n string, do func(dir int, base string) error) error {
 
 // finish sets owner, mode and time.
 func (u *unpacker) finish(n string, h *tar.Header) error {
-	if u.keepOwner {
+	if u.KeepOwner {
 		if err := u.root.Lchown(n, h.Uid, h.Gid); err != nil {
 			return err
 		}
@@ -162,7 +187,11 @@ func (u *unpacker) finish(n string, h *tar.Header) error {
 		})
 	}
 	// After the owner, whose change takes setuid away.
-	if err := u.root.Chmod(n, modeOf(h)); err != nil {
+	mode := modeOf(h)
+	if u.Harmless && !u.KeepOwner {
+		mode &^= os.ModeSetuid | os.ModeSetgid
+	}
+	if err := u.root.Chmod(n, mode); err != nil {
 		return err
 	}
 	if h.Typeflag == tar.TypeDir {
