@@ -24,6 +24,9 @@ func inside() bool { return os.Getenv(insideEnv) != "" }
 // rounds is how often a script repeats what may go wrong once in many times.
 var rounds = flag.Int("rounds", 20, "rounds of the scripts that look for rare faults")
 
+// bulk is how much the script of that name sends each way.
+var bulk = flag.Int("bulk", 64, "MiB that the script bulk sends each way")
+
 // onHost asks for the tests that run on this machine's own KVM.
 var onHost = flag.Bool("host", false, "run on this machine's own KVM too, if mvm runs on it")
 
@@ -65,6 +68,7 @@ func TestScripts(t *testing.T) {
 			e.Setenv("HERE", here)
 			e.Setenv("MVM_KERNEL_ARGS", os.Getenv("MVM_KERNEL_ARGS"))
 			e.Setenv("ROUNDS", strconv.Itoa(*rounds))
+			e.Setenv("BULK", strconv.Itoa(*bulk))
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){

@@ -11,8 +11,6 @@ import (
 func flagError(cmd *cobra.Command, err error) error {
 	text := err.Error()
 	for _, docker := range []struct{ flag, shorthand, advice string }{
-		{"tty", "t", "there are no terminals in containers yet: use -i alone"},
-		{"detach", "d", "containers run in the foreground: use & or a service manager"},
 		{"volume", "v", "containers share no folders with the host yet: send files through stdin (-i)"},
 		{"mount", "", "containers share no folders with the host yet: --tmpfs makes empty ones"},
 		{"publish", "p", "containers have no network yet"},

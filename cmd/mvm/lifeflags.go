@@ -7,7 +7,6 @@ import (
 	"os"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/docker/go-units"
 	"github.com/spf13/pflag"
@@ -30,7 +29,7 @@ type lifeFlags struct {
 func (f *lifeFlags) register(fs *pflag.FlagSet) {
 	fs.StringVar(&f.restart, "restart", "no", "restart it when it has ended, by `POLICY`: no, on-failure[:MAX], always or unless-stopped")
 	fs.StringVar(&f.stopSignal, "stop-signal", "", "the `SIGNAL` that mvm stop sends (default the image's, else SIGTERM)")
-	fs.IntVar(&f.stopTimeout, "stop-timeout", 0, "`SECONDS` that mvm stop waits before it kills (default 10)")
+	fs.IntVar(&f.stopTimeout, "stop-timeout", 10, "`SECONDS` that mvm stop waits before it kills; -1 is for ever")
 	fs.StringArrayVarP(&f.labels, "label", "l", nil, "give it a `LABEL`: NAME[=VALUE]")
 	fs.StringVar(&f.cidFile, "cidfile", "", "write its ID to this `FILE`, which must not be there yet")
 	fs.StringVar(&f.driver, "log-driver", "local", "where its output is kept: `local` or none")
@@ -49,17 +48,12 @@ func (f *lifeFlags) parse(o *container.Options, foreground bool) error {
 		return errors.New("--restart and --rm contradict each other: take one")
 	case restarts && foreground:
 		return errors.New("--restart needs -d: a container in the foreground ends with its command")
-	case f.stopTimeout < 0:
-		return fmt.Errorf("--stop-timeout: %d is less than 0", f.stopTimeout)
 	}
 	sig, err := parseSignal(f.stopSignal)
 	if err != nil {
 		return fmt.Errorf("--stop-signal: %w", err)
 	}
-	o.StopSignal, o.StopPatience = int(sig), 10*time.Second
-	if f.stopTimeout > 0 {
-		o.StopPatience = time.Duration(f.stopTimeout) * time.Second
-	}
+	o.StopSignal, o.StopPatience = int(sig), stopPatience(f.stopTimeout)
 	if o.Labels, err = parseLabels(f.labels); err != nil {
 		return fmt.Errorf("--label: %w", err)
 	}

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"math"
 	"slices"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -93,5 +95,13 @@ func TestInherit(t *testing.T) {
 	}
 	if err := inherit(&container.Options{}, images.Config{StopSignal: "FLY"}); err == nil {
 		t.Error("no such signal")
+	}
+}
+
+func TestStopPatience(t *testing.T) {
+	for seconds, want := range map[int]time.Duration{0: 0, 10: 10 * time.Second, -1: math.MaxInt64, math.MaxInt: math.MaxInt64} {
+		if got := stopPatience(seconds); got != want {
+			t.Errorf("%d seconds: %v; want %v", seconds, got, want)
+		}
 	}
 }

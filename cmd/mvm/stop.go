@@ -2,6 +2,9 @@ package main
 
 import (
 	"context"
+	"fmt"
+	"math"
+	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -12,12 +15,12 @@ import (
 // stopFlags are stop's and restart's.
 type stopFlags struct {
 	signal  string
-	seconds int
+	seconds string
 }
 
 func (f *stopFlags) register(cmd *cobra.Command) {
 	cmd.Flags().StringVarP(&f.signal, "signal", "s", "", "the `SIGNAL` to send first (default the container's, else SIGTERM)")
-	cmd.Flags().IntVarP(&f.seconds, "time", "t", -1, "`SECONDS` to wait before it is killed (default the container's, else 10)")
+	cmd.Flags().StringVarP(&f.seconds, "time", "t", "", "`SECONDS` to wait before it is killed; -1 is for ever (default the container's, else 10)")
 }
 
 func (f *stopFlags) stop(ctx context.Context, c *container.Container) error {
@@ -25,7 +28,23 @@ func (f *stopFlags) stop(ctx context.Context, c *container.Container) error {
 	if err != nil {
 		return err
 	}
-	return c.Stop(ctx, sig, time.Duration(f.seconds)*time.Second)
+	patience := c.StopPatience
+	if f.seconds != "" {
+		n, err := strconv.Atoi(f.seconds)
+		if err != nil {
+			return fmt.Errorf("--time: bad number of seconds %q", f.seconds)
+		}
+		patience = stopPatience(n)
+	}
+	return c.Stop(ctx, sig, patience)
+}
+
+// stopPatience is docker's number of seconds; a negative one is for ever.
+func stopPatience(seconds int) time.Duration {
+	if seconds < 0 || seconds > math.MaxInt64/int(time.Second) {
+		return math.MaxInt64
+	}
+	return time.Duration(seconds) * time.Second
 }
 
 func (a *app) stopCommand() *cobra.Command {

@@ -99,8 +99,8 @@ func (c *Container) Signal(ctx context.Context, sig syscall.Signal) error {
 	return err
 }
 
-// Stop ends it with its stop signal, and after patience kills it; negative: its
-// own patience. One that does not run is no error.
+// Stop ends it with sig, or with its own stop signal if that is 0, and kills it
+// after patience. One that does not run is no error.
 func (c *Container) Stop(ctx context.Context, sig syscall.Signal, patience time.Duration) error {
 	st := control.Stop{Signo: int(sig), Patience: patience}
 	if sig == 0 {
@@ -108,9 +108,6 @@ func (c *Container) Stop(ctx context.Context, sig syscall.Signal, patience time.
 	}
 	if st.Signo == 0 {
 		st.Signo = int(syscall.SIGTERM)
-	}
-	if patience < 0 {
-		st.Patience = c.StopPatience
 	}
 	_, err := c.say(ctx, control.Message{Stop: &st})
 	if errors.Is(err, errNotRunning) {

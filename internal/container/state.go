@@ -23,8 +23,8 @@ type Config struct {
 	Spec control.Spec
 	// Labels are the user's, and the image's.
 	Labels map[string]string `json:",omitempty"`
-	// StopSignal is what stop sends, and StopPatience how long it waits before
-	// it kills; 0: SIGTERM, and 10 seconds.
+	// StopSignal is what stop sends, 0 being SIGTERM, and StopPatience how long it
+	// waits before it kills.
 	StopSignal   int           `json:",omitempty"`
 	StopPatience time.Duration `json:",omitempty"`
 	// OwnKernel says that the user gave the kernel.
