@@ -19,6 +19,10 @@ func TestMakeLayer(t *testing.T) {
 		if st.Size != layerSize || st.Blocks*512 > 1<<20 {
 			t.Errorf("%s: %d bytes, of which %d take space", name, st.Size, st.Blocks*512)
 		}
+		if out, err := exec.Command("/sbin/debugfs", "-R", "ls /", path).CombinedOutput(); err != nil ||
+			!bytes.Contains(out, []byte(" upper ")) || !bytes.Contains(out, []byte(" work ")) {
+			t.Errorf("debugfs: %v: %s", err, out)
+		}
 		if out, err := exec.Command("/sbin/e2fsck", "-fn", path).CombinedOutput(); err != nil {
 			t.Errorf("e2fsck: %v: %s", err, out)
 		}
