@@ -131,7 +131,7 @@ func (s *session) answer(q proto.Request) (proto.Reply, error) {
 // setUp prepares the machine.
 func (s *session) setUp(m proto.Setup) error {
 	s.ready = true
-	return errors.Join(raiseFiles(), seedRandom(m.Seed), setClock(m.Time), loopbackUp())
+	return errors.Join(raiseFiles(), seedRandom(m.Seed), setClock(m.Time), loopbackUp(), setInterface(m.Interface))
 }
 
 func (s *session) signal(m proto.Signal) error {

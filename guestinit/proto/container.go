@@ -1,5 +1,7 @@
 package proto
 
+import "net/netip"
+
 // Container is what processes run in: a root file system, namespaces and limits.
 type Container struct {
 	ID       string
@@ -20,6 +22,12 @@ type Container struct {
 	Unmasked bool `json:",omitempty"`
 	// Sysctls are set in its namespaces: "net.ipv4.ip_forward" -> "1".
 	Sysctls map[string]string `json:",omitempty"`
+	// Addr is the address that /etc/hosts gives for Hostname; none: 127.0.0.1.
+	Addr netip.Addr `json:",omitzero"`
+	// Hosts are further lines of /etc/hosts.
+	Hosts []Host `json:",omitempty"`
+	// Resolver becomes /etc/resolv.conf; nil: the image's stays.
+	Resolver *Resolver `json:",omitempty"`
 }
 
 // Root says which disks make the container's root.

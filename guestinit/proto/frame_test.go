@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"net/netip"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -95,14 +96,32 @@ func requests() *rapid.Generator[Request] {
 	return rapid.Custom(func(t *rapid.T) Request {
 		text, id := rapid.String(), rapid.StringMatching(`[a-z0-9][a-z0-9._-]{0,9}`)
 		num := rapid.Int64Range(-1, 1<<40)
+		addr := rapid.Custom(func(t *rapid.T) netip.Addr {
+			b := rapid.SliceOfN(rapid.Byte(), 16, 16).Draw(t, "bytes")
+			if rapid.Bool().Draw(t, "IPv4") {
+				b = b[:4]
+			}
+			a, _ := netip.AddrFromSlice(b)
+			return a
+		})
 		q := Request{ID: rapid.Uint64().Draw(t, "number")}
 		switch rapid.IntRange(0, 5).Draw(t, "kind") {
 		case 0:
 			q.Setup = &Setup{Seed: rapid.SliceOfN(rapid.Byte(), 32, 64).Draw(t, "seed"), Time: num.Draw(t, "time")}
+			if rapid.Bool().Draw(t, "network") {
+				q.Setup.Interface = &Interface{
+					Name:      text.Draw(t, "interface"),
+					Addresses: []netip.Prefix{netip.PrefixFrom(addr.Draw(t, "address"), rapid.IntRange(0, 32).Draw(t, "bits"))},
+					Gateways:  []netip.Addr{addr.Draw(t, "gateway")},
+				}
+			}
 		case 1:
 			q.Create = &Create{Container{
 				ID: id.Draw(t, "id"), Hostname: text.Draw(t, "host"),
-				Tmpfs:  rapid.MapOfN(text, text, 1, 3).Draw(t, "tmpfs"),
+				Tmpfs: rapid.MapOfN(text, text, 1, 3).Draw(t, "tmpfs"),
+				Addr:  addr.Draw(t, "address"), Hosts: []Host{{text.Draw(t, "name"), addr.Draw(t, "its address")}},
+				Resolver: &Resolver{Servers: []netip.Addr{addr.Draw(t, "server")}, Search: []string{text.Draw(t, "search")}},
+
 				Limits: Limits{Memory: num.Draw(t, "memory"), PIDs: num.Draw(t, "pids")},
 			}}
 		case 2:
@@ -123,6 +142,7 @@ func requests() *rapid.Generator[Request] {
 
 // What is written is read, one after another, however the bytes come.
 func TestRequestsRoundTrip(t *testing.T) {
+	addrs := cmp.Options{cmp.Comparer(func(a, b netip.Addr) bool { return a == b }), cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })}
 	rapid.Check(t, func(t *rapid.T) {
 		want := rapid.SliceOfN(requests(), 1, 4).Draw(t, "requests")
 		var buf bytes.Buffer
@@ -132,8 +152,8 @@ func TestRequestsRoundTrip(t *testing.T) {
 		r := iotest.OneByteReader(&buf)
 		for _, w := range want {
 			got, err := ReadRequest(r)
-			if err != nil || !cmp.Equal(got, w) {
-				t.Fatalf("%v\n%s", err, cmp.Diff(w, got))
+			if err != nil || !cmp.Equal(got, w, addrs) {
+				t.Fatalf("%v\n%s", err, cmp.Diff(w, got, addrs))
 			}
 		}
 		if _, err := ReadRequest(r); !errors.Is(err, io.EOF) {

@@ -106,6 +106,8 @@ type Setup struct {
 	Seed []byte
 	// Time is the host's wall clock, nanoseconds since the Unix epoch.
 	Time int64
+	// Interface is the machine's connection to the world; nil: it has none.
+	Interface *Interface `json:",omitempty"`
 }
 
 // Create makes a container: root, namespaces to be, cgroup. Nothing runs in it.

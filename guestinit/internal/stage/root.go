@@ -1,7 +1,6 @@
 package stage
 
 import (
-	"errors"
 	"fmt"
 	"os"
 
@@ -32,7 +31,7 @@ func enterRoot(o Order) error {
 	if err := makeDevices(given); err != nil {
 		return err
 	}
-	if err := writeEtc(c.Hostname); err != nil {
+	if err := writeEtc(c); err != nil {
 		return err
 	}
 	if err := setSysctls(c.Sysctls); err != nil {
@@ -91,26 +90,4 @@ func changeRoot(root string, userNamespace bool) error {
 		}
 	}
 	return unix.Chdir("/")
-}
-
-// writeEtc makes the files that name resolution begins with, as docker does: the
-// container's name is its own, whatever the image says.
-func writeEtc(hostname string) error {
-	if err := os.MkdirAll("/etc", 0o755); err != nil {
-		return err
-	}
-	for name, text := range map[string]string{
-		"hostname": hostname + "\n",
-		"hosts":    "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n127.0.0.1\t" + hostname + "\n",
-	} {
-		path := "/etc/" + name
-		// A link of the image's may point anywhere: it is replaced, not followed.
-		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return err
-		}
-		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-			return err
-		}
-	}
-	return nil
 }
