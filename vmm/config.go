@@ -31,6 +31,8 @@ type Config struct {
 	Memory int64
 	// Disks become /dev/vda, /dev/vdb and so on.
 	Disks []Disk `json:",omitempty"`
+	// NICs become eth0, eth1 and so on.
+	NICs []NIC `json:",omitempty"`
 	// Entropy limits the random bytes the guest takes from the host.
 	Entropy ratelimit.Limits
 	// Vsock is the path of the Unix socket for connections from host to guest;

@@ -67,6 +67,13 @@ func (v *VM) devices(cfg Config) ([]virtio.Device, error) {
 			Limiter:  ratelimit.New(d.Limits),
 		}))
 	}
+	for _, n := range cfg.NICs {
+		d, err := v.nic(n)
+		if err != nil {
+			return nil, err
+		}
+		devs = append(devs, d)
+	}
 	devs = append(devs, rng.New(rand.Reader, ratelimit.New(cfg.Entropy)))
 	if cfg.Vsock != "" {
 		d, err := vsock.New(GuestCID, cfg.Vsock)
