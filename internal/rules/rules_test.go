@@ -54,7 +54,10 @@ func allowed() map[string][]string {
 // unlinked gives for a program what it must not contain.
 func unlinked() map[string][]string {
 	heavy := []string{"net/http", "google.golang.org/grpc", "github.com/google/go-containerregistry", "gvisor.dev/gvisor", "github.com/containers/gvisor-tap-vsock"}
-	return map[string][]string{"cmd/mvm-vmm": heavy, "guestinit": heavy}
+	stack, vmm := []string{"gvisor.dev/gvisor"}, module+"vmm"
+	return map[string][]string{
+		"cmd/mvm": stack, "cmd/mvm-vmm": heavy, "cmd/mvm-netd": {"net/http", vmm}, "guestinit": heavy,
+	}
 }
 
 // mayUnsafe are the folders whose files named *_unsafe.go may use package unsafe.
@@ -118,6 +121,7 @@ func TestPlanted(t *testing.T) {
 		"images/rootfs imports vmm/boot":     {ImportPath: module + "images/rootfs", Imports: []string{module + "vmm/boot"}},
 		"guestinit imports internal/control": {ImportPath: module + "guestinit", Imports: []string{module + "internal/control", module + "guestinit/proto"}},
 		"cmd/mvm imports e2e/vhost":          {ImportPath: module + "cmd/mvm", Imports: []string{module + "e2e/vhost", module + "vmm"}},
+		"cmd/mvm links gvisor.dev/gvisor":    {ImportPath: module + "cmd/mvm", Deps: []string{"gvisor.dev/gvisor/pkg/tcpip"}},
 		"cmd/mvm-vmm links net/http":         {ImportPath: module + "cmd/mvm-vmm", Deps: []string{"net", "net/http/internal"}},
 	} {
 		if got := broken([]pkg{p}); !slices.Equal(got, []string{want}) {

@@ -1,0 +1,74 @@
+// Command mvm-netd is the far end of one container's network interface, on a
+// network of kind user (package usernet). mvm starts it beside mvm-vmm, and it ends
+// when that does: when the other end of its link is closed.
+//
+//	fd 0  what it is to be: a hostnet.Network
+//	fd 3  the link: a socket of which each message is a frame
+//	fd 4  to mvm-vmm: a hostnet.Ready, and the end of this process
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+
+	"github.com/mvm-project/mvm/internal/hostnet"
+	"github.com/mvm-project/mvm/internal/hostnet/usernet"
+)
+
+// statusFailed is mvm's exit status for its own failures.
+const statusFailed = 125
+
+func main() {
+	debug.SetGCPercent(50) // it carries data, and keeps little
+	signal.Ignore(syscall.SIGINT, syscall.SIGHUP, syscall.SIGTERM, syscall.SIGPIPE)
+	if err := serve(); err != nil {
+		fmt.Fprintln(os.Stderr, "mvm-netd:", err)
+		os.Exit(statusFailed)
+	}
+}
+
+func serve() error {
+	syscall.CloseOnExec(hostnet.HelperLink)
+	syscall.CloseOnExec(hostnet.HelperReady)
+	ready := os.NewFile(hostnet.HelperReady, "ready")
+	n, why := open()
+	if why == nil {
+		why = confine()
+	}
+	r := hostnet.Ready{}
+	if why != nil {
+		r.Error = why.Error()
+	}
+	if err := json.NewEncoder(ready).Encode(r); err != nil {
+		return fmt.Errorf("tell mvm-vmm (mvm starts mvm-netd): %w", err)
+	}
+	if why != nil {
+		os.Exit(statusFailed) // mvm says why
+	}
+	return n.Serve() // what is left ends with the process
+}
+
+// open makes the network, with the ports it publishes.
+func open() (*usernet.Network, error) {
+	var cfg hostnet.Network
+	if err := json.NewDecoder(os.Stdin).Decode(&cfg); err != nil {
+		return nil, fmt.Errorf("what network to be: %w", err)
+	}
+	f := os.NewFile(hostnet.HelperLink, "link")
+	conn, err := net.FileConn(f)
+	f.Close()
+	if err != nil {
+		return nil, fmt.Errorf("the link (mvm starts mvm-netd): %w", err)
+	}
+	link, ok := conn.(*net.UnixConn)
+	if !ok {
+		return nil, errors.New("the link is no Unix socket (mvm starts mvm-netd)")
+	}
+	return usernet.New(cfg, link)
+}
