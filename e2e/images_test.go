@@ -190,7 +190,7 @@ worker_processes 1;
 pid /run/nginx.pid;
 error_log /dev/stderr;
 events {}
-http { access_log off; server { listen 127.0.0.1:8080; root /srv; } }
+http { access_log off; server { listen 8080; root /srv; } }
 `
 
 // getPy asks nginx for a page, and looks at what the upper layer did.

@@ -77,6 +77,8 @@ func TestScripts(t *testing.T) {
 			"empty":  isEmpty,
 			"idle":   idle,
 			"tty":    tty,
+			"fetch":  fetchPage,
+			"ask":    askUDP,
 		},
 		RequireUniqueNames: true,
 	})

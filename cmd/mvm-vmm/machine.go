@@ -22,6 +22,7 @@ type machine struct {
 	start order
 	conn  *control.Conn // to the command that started it
 	out   *outlet
+	net   *helper       // nil: there is none
 	over  chan struct{} // closed when verdict is there
 	// verdict is Exit or Failed.
 	verdict control.Message
@@ -56,6 +57,9 @@ func newMachine(conn *control.Conn, st control.Start) (*machine, error) {
 	}
 	v.out = newOutlet(v.start.direct())
 	v.out.once = !st.Detached && st.Spec.Process.TTY == nil
+	if st.Spec.Linked() {
+		v.net = inheritHelper()
+	}
 	var err error
 	if st.Spec.Log != nil {
 		v.out.log, err = logfile.Create(container.LogFile, *st.Spec.Log)
@@ -68,6 +72,9 @@ func newMachine(conn *control.Conn, st control.Start) (*machine, error) {
 func (v *machine) supervise() {
 	var s *session
 	var answer control.Message
+	if v.net != nil {
+		go v.net.watch(v.stopVM) // ends with mvm-netd: at the latest by close
+	}
 	for failures := 0; ; {
 		var ran time.Duration
 		s, answer, ran = v.run(failures == 0)
@@ -88,6 +95,9 @@ func (v *machine) supervise() {
 	}
 	if v.out.log != nil {
 		_ = v.out.log.Close()
+	}
+	if v.net != nil {
+		v.net.close()
 	}
 	if v.detached {
 		container.Dispose(".")
@@ -267,6 +277,7 @@ func (v *machine) boot(tail io.Writer, onStart func(proto.Spawned)) (s *session,
 	vcpus.Go(func() { ended <- vm.Run(ctx) }) // ends with the VM, at the latest by cancel
 	defer vcpus.Wait()                        // before vm.Close
 	defer cancel(nil)
+	s.net = v.net
 	exit, err := s.converse(ctx, ended, onStart)
 	if cause := context.Cause(ctx); cause != nil {
 		err = cause

@@ -27,6 +27,7 @@ type session struct {
 	*guest
 	spec    control.Spec
 	out     *outlet
+	net     *helper        // nil: there is none
 	open    sync.WaitGroup // the first process's stdout and stderr, each until its end
 	started chan struct{}  // closed when the first process runs
 	execs   chan struct{}  // holds one thing for each exec under way
@@ -117,10 +118,15 @@ func (s *session) start(ctx context.Context, ended <-chan error, replies chan<- 
 	case <-timeout.C:
 		return fmt.Errorf("the guest did not come up within %v: see its console with --console", helloTimeout)
 	}
+	if s.net != nil {
+		if err := s.net.await(ctx); err != nil {
+			return err
+		}
+	}
 	seed := make([]byte, 64)
 	_, _ = rand.Read(seed) // never fails: crypto/rand
 	answers, err := s.send(
-		proto.Request{Setup: &proto.Setup{Seed: seed, Time: time.Now().UnixNano()}},
+		proto.Request{Setup: &proto.Setup{Seed: seed, Time: time.Now().UnixNano(), Interface: s.spec.Interface}},
 		proto.Request{Create: &proto.Create{Container: s.spec.Container}},
 		proto.Request{Spawn: &proto.Spawn{Container: s.container, Process: firstProcess, Spec: s.spec.Process}})
 	if err != nil {

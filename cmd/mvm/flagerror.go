@@ -13,8 +13,6 @@ func flagError(cmd *cobra.Command, err error) error {
 	for _, docker := range []struct{ flag, shorthand, advice string }{
 		{"volume", "v", "containers share no folders with the host yet: send files through stdin (-i)"},
 		{"mount", "", "containers share no folders with the host yet: --tmpfs makes empty ones"},
-		{"publish", "p", "containers have no network yet"},
-		{"network", "", "containers have no network yet"},
 		{"privileged", "", "a container has its microVM for itself: it is not needed"},
 	} {
 		if cmd.Name() == "run" && (strings.HasPrefix(text, "unknown flag: --"+docker.flag) && len(text) == len("unknown flag: --"+docker.flag) ||

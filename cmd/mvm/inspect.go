@@ -97,6 +97,13 @@ type inspected struct {
 			MaximumRetryCount int
 		}
 	}
+	NetworkSettings struct {
+		Network                        string // user, none or tap:NAME
+		IPAddress, Gateway, MacAddress string
+		IPPrefixLen                    int
+		GlobalIPv6Address, IPv6Gateway string
+		Ports                          map[string][]publication
+	}
 	LogPath string
 }
 
@@ -133,6 +140,7 @@ func newInspected(c container.Container) inspected {
 	if bound := c.Spec.Container.Limits.CPUMicros; bound > 0 {
 		h.NanoCPUs = bound * 1e3
 	}
+	i.setNetwork(c)
 	r := &h.RestartPolicy
 	switch {
 	case c.Spec.Restart.Always:

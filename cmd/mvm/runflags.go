@@ -35,6 +35,8 @@ type runFlags struct {
 
 	life    lifeFlags
 	process processFlags
+	net     netFlags
+	rate    rateFlags
 }
 
 // defaultMemory is enough for most services. A microVM takes of it what it
@@ -67,6 +69,8 @@ func (f *runFlags) register(fs *pflag.FlagSet) {
 	fs.BoolVar(&f.console, "console", false, "show the guest's console on stderr")
 	f.life.register(fs)
 	f.process.register(fs)
+	f.net.register(fs)
+	f.rate.register(fs)
 	fs.BoolVar(&f.help, "help", false, "show this help") // -h is docker's --hostname
 }
 
@@ -104,6 +108,12 @@ func (f *runFlags) parse(fs *pflag.FlagSet) (o container.Options, w container.Ov
 	}
 	if o.KernelArgs, err = parseKernelArgs(f.kernelArgs); err != nil {
 		return o, w, fmt.Errorf("--kernel-args: %w", err)
+	}
+	if o.Network, err = f.net.parse(); err != nil {
+		return o, w, err
+	}
+	if o.Limits, err = f.rate.parse(); err != nil {
+		return o, w, err
 	}
 	return o, w, checkHostname(f.hostname)
 }

@@ -51,8 +51,7 @@ func (c *Container) attached(ctx context.Context, program string, lock *os.File,
 	}
 	exit, err = c.converse(ctx, m.talk, client, false)
 	if errors.Is(err, ErrDetached) {
-		m.close()
-		return control.Exit{}, true, errors.Join(err, m.cmd.Process.Release())
+		return control.Exit{}, true, errors.Join(err, m.release())
 	}
 	state := m.end(ctx)
 	if errors.Is(err, errSilent) {

@@ -11,7 +11,9 @@ import (
 
 	"github.com/mvm-project/mvm/guestinit/proto"
 	"github.com/mvm-project/mvm/internal/control"
+	"github.com/mvm-project/mvm/internal/hostnet"
 	"github.com/mvm-project/mvm/internal/logfile"
+	"github.com/mvm-project/mvm/ratelimit"
 	"github.com/mvm-project/mvm/vmm"
 )
 
@@ -41,6 +43,10 @@ type Options struct {
 	CPUs CPUs
 	// Memory is the microVM's, in bytes.
 	Memory int64
+	// Network is how it is connected.
+	Network hostnet.Network
+	// Limits bound what its devices do.
+	Limits Limits
 	// Console shows the guest's console on stderr.
 	Console bool
 	// Timeout ends the process when it has run so long; 0: never.
@@ -63,6 +69,12 @@ type Options struct {
 	IDFile *os.File
 
 	kept bool
+}
+
+// Limits bound what a container's devices do: each disk's reads and writes
+// together, and what its network interface receives and sends.
+type Limits struct {
+	Disk, RX, TX ratelimit.Limits
 }
 
 // idBytes is the length of an ID: 48 bits, of which one million containers have
@@ -164,22 +176,29 @@ func (o Options) config(id string) Config {
 		process.Env = append(process.Env[:len(process.Env):len(process.Env)], "HOSTNAME="+hostname)
 	}
 	root := proto.Root{Image: "/dev/vda", ImageFS: o.RootFS, ReadOnly: o.ReadOnly, Discard: o.Remove}
-	disks := []vmm.Disk{{Path: imageFile, ReadOnly: true}}
+	disks := []vmm.Disk{{Path: imageFile, ReadOnly: true, Limits: o.Limits.Disk}}
 	if !o.ReadOnly {
 		root.Layer = "/dev/vdb"
-		disks = append(disks, vmm.Disk{Path: layerFile})
+		disks = append(disks, vmm.Disk{Path: layerFile, Limits: o.Limits.Disk})
+	}
+	network := o.Network
+	if network.MAC == (hostnet.MAC{}) {
+		network.MAC = macOf(id)
 	}
 	return Config{
 		ID: id, Name: o.Name, Created: time.Now().UTC(), Image: o.Image, Remove: o.Remove,
 		Labels: o.Labels, StopSignal: o.StopSignal, StopPatience: o.StopPatience, OwnKernel: o.OwnKernel, Kept: o.kept,
+		Network: network,
 		Spec: control.Spec{
 			VM: vmm.Config{
 				Kernel: o.Kernel, Args: o.KernelArgs, Initrd: o.Initrd, PVM: o.PVM, VCPUs: o.CPUs.VCPUs(), Memory: o.Memory,
-				Disks: disks, Vsock: vsockFile, Verbose: o.Console,
+				Disks: disks, NICs: nics(network, o.Limits), Vsock: vsockFile, Verbose: o.Console,
 			},
+			Interface: network.Interface(),
 			Container: proto.Container{
 				ID: id, Hostname: hostname, Root: root, Tmpfs: o.Tmpfs,
 				Limits: proto.Limits{CPUMicros: o.CPUs.bound(), PIDs: o.PIDs}, Unmasked: o.Unmasked,
+				Addr: network.Addr.Addr(), Hosts: network.Hosts, Resolver: network.Resolver(),
 			},
 			Process: process,
 			Console: o.Console,

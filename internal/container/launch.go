@@ -13,24 +13,27 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/mvm-project/mvm/internal/control"
+	"github.com/mvm-project/mvm/internal/hostnet"
 )
 
 // Program is the name of the VMM's program.
 const Program = "mvm-vmm"
 
 // FindVMM finds mvm-vmm beside this program, or else in $PATH.
-func FindVMM() (string, error) {
+func FindVMM() (string, error) { return findProgram(Program) }
+
+func findProgram(name string) (string, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return "", err
 	}
-	path := filepath.Join(filepath.Dir(self), Program)
+	path := filepath.Join(filepath.Dir(self), name)
 	if _, err := os.Stat(path); err == nil {
 		return path, nil
 	}
-	path, err = exec.LookPath(Program)
+	path, err = exec.LookPath(name)
 	if err != nil {
-		return "", fmt.Errorf("%s is neither beside %s nor in $PATH: run make install, or put both into one folder", Program, self)
+		return "", fmt.Errorf("%s is neither beside %s nor in $PATH: run make install, or put both into one folder", name, self)
 	}
 	return filepath.Abs(path)
 }
@@ -38,14 +41,15 @@ func FindVMM() (string, error) {
 // machine is a running mvm-vmm.
 type machine struct {
 	*talk
-	cmd *exec.Cmd
+	cmd    *exec.Cmd
+	helper *exec.Cmd // mvm-netd; nil: there is none
 }
 
 // launch starts a mvm-vmm, which waits to be told what to do. It is in a process
 // group of its own, so that a terminal's Ctrl-C reaches only mvm, which passes
 // it on; and it gets no environment: the user's may hold secrets.
 // The container's lock goes with it, and stays held as long as it lives.
-func launch(program, dir, id string, lock *os.File, stdio IO) (*machine, error) {
+func launch(program, dir, id string, lock *os.File, stdio IO, n hostnet.Network) (*machine, error) {
 	cmd := exec.Command(program, id)
 	cmd.Dir = dir
 	cmd.Env = []string{}
@@ -53,22 +57,35 @@ func launch(program, dir, id string, lock *os.File, stdio IO) (*machine, error) 
 	if stdio.Stdin != nil { // not a nil *os.File in an interface
 		cmd.Stdin = stdio.Stdin
 	}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if stdio == (IO{}) {
-		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // no terminal's hang-up reaches it
-	}
+	cmd.SysProcAttr = apart(stdio)
 	conn, far, err := control.Pair(cmd)
 	if err != nil {
 		return nil, err
 	}
 	cmd.ExtraFiles = append(cmd.ExtraFiles, lock)
+	helper, ends, err := startHelper(n, lock, stdio)
+	if err != nil {
+		return nil, errors.Join(err, far.Close(), conn.Close())
+	}
+	defer closeFiles(ends)
+	cmd.ExtraFiles = append(cmd.ExtraFiles, ends...)
 	// Inherited: mvm-vmm lifts it once its heap is laid out (memory.SmallPages).
 	_ = unix.Prctl(unix.PR_SET_THP_DISABLE, 1, 0, 0, 0)
 	err = cmd.Start()
 	if err := errors.Join(err, far.Close()); err != nil {
-		return nil, errors.Join(fmt.Errorf("start %s: %w", program, err), conn.Close())
+		return nil, errors.Join(fmt.Errorf("start %s: %w", program, err), conn.Close()) // which ends the helper too
 	}
-	return &machine{talk: newTalk(conn), cmd: cmd}, nil // the talk ends by end
+	return &machine{talk: newTalk(conn), cmd: cmd, helper: helper}, nil // the talk ends by end
+}
+
+// apart keeps a process from the signals of mvm's terminal: in a process group of
+// its own; in a session of its own, where no hang-up reaches it either, if it has
+// none of mvm's standard files.
+func apart(stdio IO) *syscall.SysProcAttr {
+	if stdio == (IO{}) {
+		return &syscall.SysProcAttr{Setsid: true}
+	}
+	return &syscall.SysProcAttr{Setpgid: true}
 }
 
 // endPatience is how long mvm-vmm may take to give back what it holds, after its
@@ -83,7 +100,20 @@ func (m *machine) end(ctx context.Context) *os.ProcessState {
 	defer cancel()
 	defer context.AfterFunc(patience, m.kill)()
 	_ = m.cmd.Wait() // its state tells all
+	if m.helper != nil {
+		defer context.AfterFunc(patience, func() { _ = m.helper.Process.Kill() })()
+		_ = m.helper.Wait() // it ends with the other end of its link
+	}
 	return m.cmd.ProcessState
+}
+
+// release lets mvm-vmm, and its helper, go on without this process.
+func (m *machine) release() error {
+	m.close()
+	if m.helper != nil {
+		_ = m.helper.Process.Release() // never fails here
+	}
+	return m.cmd.Process.Release()
 }
 
 // kill ends mvm-vmm at once; messages end with it.

@@ -61,7 +61,7 @@ type running struct {
 func (r *running) run(ctx context.Context, program, id string) (exit control.Exit, err error) {
 	dir := r.store.path(containersDir, id)
 	// mvm-vmm comes up while its disks are made.
-	if r.machine, err = launch(program, dir, id, r.lock, r.stdio); err != nil {
+	if r.machine, err = launch(program, dir, id, r.lock, r.stdio, r.options.Network); err != nil {
 		return control.Exit{}, err
 	}
 	_, err = r.begin(id)

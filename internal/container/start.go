@@ -101,8 +101,7 @@ func (s *Store) detached(ctx context.Context, program string, c *Container, lock
 		case !open:
 			return control.Exit{}, explainDeath(m.cmd.Process.Pid, m.end(ctx))
 		case msg.Started != nil:
-			m.close()
-			return control.Exit{}, m.cmd.Process.Release()
+			return control.Exit{}, m.release()
 		case msg.Exit != nil:
 			m.end(ctx)
 			return checked(*msg.Exit), nil
@@ -122,7 +121,7 @@ func (s *Store) detached(ctx context.Context, program string, c *Container, lock
 
 // begin starts a mvm-vmm and tells it what to be.
 func (c *Container) begin(ctx context.Context, program string, lock *os.File, st control.Start) (*machine, error) {
-	m, err := launch(program, c.dir, c.ID, lock, IO{})
+	m, err := launch(program, c.dir, c.ID, lock, IO{}, c.Network)
 	if err != nil {
 		return nil, err
 	}

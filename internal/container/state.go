@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/mvm-project/mvm/internal/control"
+	"github.com/mvm-project/mvm/internal/hostnet"
 )
 
 // Config is what a container is, from its making on.
@@ -21,6 +22,8 @@ type Config struct {
 	Remove bool `json:",omitempty"`
 	// Spec is what its mvm-vmm is told; paths are relative to its folder.
 	Spec control.Spec
+	// Network is how it is connected.
+	Network hostnet.Network `json:",omitzero"`
 	// Labels are the user's, and the image's.
 	Labels map[string]string `json:",omitempty"`
 	// StopSignal is what stop sends, 0 being SIGTERM, and StopPatience how long it

@@ -29,6 +29,7 @@
 package control
 
 import (
+	"slices"
 	"time"
 
 	"github.com/mvm-project/mvm/guestinit/proto"
@@ -39,6 +40,12 @@ import (
 const (
 	// FD is mvm-vmm's file descriptor of the connection it is started with.
 	FD = 3
+	// LinkFD is its file descriptor of the guest's network interface, on a network
+	// of kind user.
+	LinkFD = 5
+	// HelperFD is where mvm-netd tells there whether it is ready, and then that it
+	// lives, by leaving it open.
+	HelperFD = 6
 	// File is the socket in the container's folder.
 	File = "control"
 	// Version is the protocol's: an mvm-vmm may be older than the mvm that asks.
@@ -91,12 +98,19 @@ type Spec struct {
 	VM        vmm.Config
 	Container proto.Container
 	Process   proto.Process
+	// Interface is the guest's network interface; nil: it has none.
+	Interface *proto.Interface `json:",omitempty"`
 	// Console copies the guest's serial console to stderr.
 	Console bool `json:",omitempty"`
 	// Log bounds the container's log; nil: there is none.
 	Log *logfile.Limits `json:",omitempty"`
 	// Restart starts the process again when it has ended.
 	Restart Restart `json:",omitzero"`
+}
+
+// Linked says whether mvm-vmm has LinkFD and HelperFD.
+func (s Spec) Linked() bool {
+	return slices.ContainsFunc(s.VM.NICs, func(n vmm.NIC) bool { return n.FD == LinkFD })
 }
 
 // Restart is a restart policy.

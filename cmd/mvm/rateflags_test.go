@@ -1,0 +1,71 @@
+package main
+
+import (
+	"math"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mvm-project/mvm/ratelimit"
+)
+
+func TestParseRate(t *testing.T) {
+	for s, want := range map[string]ratelimit.Bucket{
+		"1000":      {Size: 100, Refill: 100 * time.Millisecond},
+		"1":         {Size: 1, Refill: time.Second},
+		"4":         {Size: 1, Refill: time.Second / 4},
+		"10":        {Size: 1, Refill: time.Second / 10},
+		"1000:500":  {Size: 100, Refill: 100 * time.Millisecond, Burst: 500},
+		"10m":       {Size: 1 << 20, Refill: 100 * time.Millisecond},
+		"10MiB:1kb": {Size: 1 << 20, Refill: 100 * time.Millisecond, Burst: 1 << 10},
+		"1k:0":      {Size: 103, Refill: 100585937},
+	} {
+		if got, err := parseRate(s); err != nil || got != want {
+			t.Errorf("%s: %+v, %v, want %+v", s, got, err, want)
+		}
+	}
+	for s, want := range map[string]string{
+		"":                     "bad rate",
+		"0":                    "a rate of 0",
+		"0k":                   "a rate of 0",
+		"-5":                   `bad rate "-5"`,
+		"+5":                   "bad rate",
+		"1.5":                  "bad rate",
+		"5x":                   `bad rate "5x"`,
+		"5bk":                  "bad rate",
+		"5:":                   `bad rate ""`,
+		"5:-1":                 "bad rate",
+		":5":                   "bad rate",
+		"5:1:1":                "bad rate",
+		"k":                    "bad rate",
+		"18446744073709551616": "more than fits",
+		"16777216t":            "more than fits",
+		"1:99999999t":          "more than fits",
+	} {
+		if b, err := parseRate(s); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %+v, %v, want %s", s, b, err, want)
+		}
+	}
+	if b, err := parseRate("18446744073709551615"); err != nil || b.Unlimited() {
+		t.Errorf("%+v, %v", b, err)
+	}
+}
+
+// FuzzRate: a bucket that is made has the rate that was asked for.
+func FuzzRate(f *testing.F) {
+	for _, s := range []string{"1", "10m:5", "18446744073709551615", "7:18446744073709551615", "16383p"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		b, err := parseRate(s)
+		if err != nil {
+			return
+		}
+		text, _, _ := strings.Cut(s, ":")
+		rate, err := parseAmount(text)
+		got := float64(b.Size) / b.Refill.Seconds()
+		if err != nil || b.Unlimited() || b.Refill > time.Second || math.Abs(got-float64(rate)) > 1e-6*float64(rate) {
+			t.Fatalf("%q: %+v is %v a second, not %d (%v)", s, b, got, rate, err)
+		}
+	})
+}

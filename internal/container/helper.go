@@ -1,0 +1,96 @@
+package container
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/mvm-project/mvm/internal/hostnet"
+)
+
+// NetProgram is the name of the program behind a network of kind user.
+const NetProgram = "mvm-netd"
+
+// linkBuffer is how much a link holds in each direction, in bytes, as far as the
+// host allows: a few of the longest frames.
+const linkBuffer = 1 << 20
+
+// startHelper starts a mvm-netd, if the network needs one. It runs until every copy
+// of the first of ends is closed; both are mvm-vmm's, as control.LinkFD and
+// control.HelperFD. It holds the container's lock too, so that the ports it
+// publishes are free again when that is.
+func startHelper(n hostnet.Network, lock *os.File, stdio IO) (helper *exec.Cmd, ends []*os.File, err error) {
+	if n.Kind != hostnet.User {
+		return nil, nil, nil
+	}
+	program, err := findProgram(NetProgram)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%w; or run it with --network none", err)
+	}
+	order, err := orderFile(n)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer func() { _ = order.Close() }()
+	link, far, err := linkPair()
+	if err != nil {
+		return nil, nil, err
+	}
+	defer func() { _ = far.Close() }()
+	ready, told, err := os.Pipe()
+	if err != nil {
+		return nil, nil, errors.Join(err, link.Close())
+	}
+	defer func() { _ = told.Close() }()
+	helper = exec.Command(program)
+	helper.Dir = "/"
+	helper.Env = []string{}
+	helper.Stdin = order
+	if stdio.Stderr != nil { // not a nil *os.File in an interface
+		helper.Stderr = stdio.Stderr
+	}
+	helper.ExtraFiles = []*os.File{far, told, lock} // hostnet.HelperLink, HelperReady
+	helper.SysProcAttr = apart(stdio)
+	if err := helper.Start(); err != nil {
+		closeFiles([]*os.File{link, ready})
+		return nil, nil, fmt.Errorf("start %s: %w", program, err)
+	}
+	return helper, []*os.File{link, ready}, nil
+}
+
+// orderFile holds what mvm-netd is to be, to be read from the beginning.
+func orderFile(n hostnet.Network) (*os.File, error) {
+	text, err := json.Marshal(n)
+	if err != nil {
+		return nil, err
+	}
+	fd, err := unix.MemfdCreate("network", unix.MFD_CLOEXEC)
+	if err != nil {
+		return nil, os.NewSyscallError("memfd_create", err)
+	}
+	f := os.NewFile(uintptr(fd), "network")
+	_, err = f.Write(text)
+	if err == nil {
+		_, err = f.Seek(0, 0)
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+// linkPair makes a link: a connection that keeps messages apart.
+func linkPair() (near, far *os.File, err error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, os.NewSyscallError("socketpair", err)
+	}
+	for _, fd := range fds {
+		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, linkBuffer) // never fails: more than the host allows is cut
+	}
+	return os.NewFile(uintptr(fds[0]), "link"), os.NewFile(uintptr(fds[1]), "link"), nil
+}
