@@ -4,18 +4,24 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"syscall"
 
+	"github.com/landlock-lsm/go-landlock/landlock"
 	"golang.org/x/sys/unix"
+	"kernel.org/pub/linux/libs/security/libcap/psx"
 )
 
 // nobody is the user without rights.
 const nobody = 65534
 
-// confine gives up what the network does not need once its ports are open: root's
-// rights, and those that a program could give.
+// confine gives up what the network does not need once its ports are open: the
+// user's files, other processes, root's rights, and those that a program could give.
 func confine() error {
-	if _, _, errno := syscall.AllThreadsSyscall(unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0); errno != 0 {
+	if err := restrict(); err != nil {
+		return err
+	}
+	if _, _, errno := psx.Syscall6(unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0, 0); errno != 0 {
 		return fmt.Errorf("give up new privileges: %w", errno)
 	}
 	if os.Geteuid() != 0 {
@@ -31,6 +37,24 @@ func confine() error {
 	// In a user namespace without such a user, root is none on the host.
 	if err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.EPERM) {
 		return fmt.Errorf("give up root's rights: %w", err)
+	}
+	return nil
+}
+
+// restrict leaves of the file system what tells of the host's name servers, and of
+// other processes nothing, as far as the host's kernel has Landlock.
+func restrict() error {
+	folders := []string{"/etc"}
+	if path, err := filepath.EvalSymlinks("/etc/resolv.conf"); err == nil {
+		folders = append(folders, filepath.Dir(path))
+	}
+	l := landlock.V6.BestEffort()
+	err := l.RestrictPaths(landlock.RODirs(folders...).IgnoreIfMissing())
+	if err == nil {
+		err = l.RestrictScoped()
+	}
+	if err != nil {
+		return fmt.Errorf("give up the host's files: %w", err)
 	}
 	return nil
 }

@@ -62,12 +62,29 @@ func (h *helper) watch(stop func(error)) {
 func (h *helper) await(ctx context.Context) error {
 	select {
 	case <-h.ready:
-		if h.err != nil {
-			return fmt.Errorf("network: %w", h.err)
-		}
-		return nil
 	case <-ctx.Done():
 		return context.Cause(ctx)
+	}
+	switch {
+	case h.err != nil:
+		return fmt.Errorf("network: %w", h.err)
+	case h.lost():
+		return errHelper
+	}
+	return nil
+}
+
+// lost says that there is no network, and will be none.
+func (h *helper) lost() bool {
+	return closed(h.gone) || closed(h.ready) && h.err != nil
+}
+
+func closed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
 	}
 }
 

@@ -126,7 +126,8 @@ func (v *machine) again(answer control.Message, failures int) bool {
 	r := v.start.Spec.Restart
 	good := answer.Exit != nil && answer.Exit.Code == 0
 	refused := answer.Exit != nil && answer.Exit.Error != ""
-	return !refused && (r.Always || r.Failures && !good) && (r.Max == 0 || failures <= r.Max)
+	lost := v.net != nil && v.net.lost()
+	return !refused && !lost && (r.Always || r.Failures && !good) && (r.Max == 0 || failures <= r.Max)
 }
 
 // pause waits before a restart; it returns false if there is to be none.
