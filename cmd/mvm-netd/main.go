@@ -11,11 +11,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/signal"
 	"runtime/debug"
 	"syscall"
+
+	"gvisor.dev/gvisor/pkg/log"
 
 	"github.com/mvm-project/mvm/internal/hostnet"
 	"github.com/mvm-project/mvm/internal/hostnet/usernet"
@@ -26,6 +29,9 @@ const statusFailed = 125
 
 func main() {
 	debug.SetGCPercent(50) // it carries data, and keeps little
+	// netstack logs what a guest makes it see, to the user's terminal. Its loggers
+	// share this one from their beginning: a new one would not be theirs.
+	log.Log().Emitter = log.GoogleEmitter{Writer: &log.Writer{Next: io.Discard}}
 	signal.Ignore(syscall.SIGINT, syscall.SIGHUP, syscall.SIGTERM, syscall.SIGPIPE)
 	if err := serve(); err != nil {
 		fmt.Fprintln(os.Stderr, "mvm-netd:", err)

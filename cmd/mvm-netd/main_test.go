@@ -29,9 +29,10 @@ func TestMain(m *testing.M) {
 
 // netd is a running mvm-netd.
 type netd struct {
-	cmd   *exec.Cmd
-	link  *os.File
-	ready *json.Decoder
+	cmd    *exec.Cmd
+	link   *os.File
+	ready  *json.Decoder
+	stderr strings.Builder
 }
 
 func start(t testing.TB, order string) *netd {
@@ -47,14 +48,15 @@ func start(t testing.TB, order string) *netd {
 	}
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = []string{asNetd + "=1"}
-	cmd.Stdin, cmd.Stderr = strings.NewReader(order), os.Stderr
+	n := &netd{cmd: cmd}
+	cmd.Stdin, cmd.Stderr = strings.NewReader(order), &n.stderr
 	cmd.ExtraFiles = []*os.File{far, told}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	far.Close()
 	told.Close()
-	n := &netd{cmd: cmd, link: os.NewFile(uintptr(fds[0]), "link"), ready: json.NewDecoder(word)}
+	n.link, n.ready = os.NewFile(uintptr(fds[0]), "link"), json.NewDecoder(word)
 	t.Cleanup(func() {
 		_ = cmd.Process.Kill() // most often it has ended
 		_ = cmd.Wait()
@@ -125,12 +127,17 @@ func TestLife(t *testing.T) {
 	if _, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(port)); !errors.Is(err, unix.EADDRINUSE) {
 		t.Errorf("its port is free: %v", err)
 	}
+	// A packet to 127.0.0.1, of which netstack has something to say.
+	martian := "\x02mvmgw\x02guest\x08\x00\x45\x00\x00\x14\x00\x00\x00\x00\x40\xfe\x00\x00\xc0\xa8\x7f\x02\x7f\x00\x00\x01"
+	if _, err := n.link.WriteString(martian); err != nil {
+		t.Error(err)
+	}
 	n.link.Close()
 	if err := n.ready.Decode(&r); !errors.Is(err, io.EOF) {
 		t.Errorf("it goes on without a link: %v", err)
 	}
-	if err := n.cmd.Wait(); err != nil {
-		t.Error(err)
+	if err := n.cmd.Wait(); err != nil || n.stderr.Len() > 0 {
+		t.Errorf("%v: it said %q", err, n.stderr.String())
 	}
 }
 

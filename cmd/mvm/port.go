@@ -46,17 +46,38 @@ type publication struct {
 
 func (p publication) String() string { return net.JoinHostPort(p.HostIP, p.HostPort) }
 
+// everywhere are the addresses of a port that is published on all.
+func everywhere(p hostnet.Port) []netip.Addr {
+	if p.IP.IsValid() {
+		return []netip.Addr{p.IP}
+	}
+	return []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()}
+}
+
+// portsText is a container's published ports as docker's ps has them.
+func portsText(n hostnet.Network) string {
+	row := func(first, count uint16) string {
+		if count == 1 {
+			return strconv.Itoa(int(first))
+		}
+		return fmt.Sprintf("%d-%d", first, first+count-1)
+	}
+	var all []string
+	for _, p := range n.Ports {
+		for _, ip := range everywhere(p) {
+			all = append(all, fmt.Sprintf("%s->%s/%s", net.JoinHostPort(ip.String(), row(p.Host, p.Count)), row(p.Guest, p.Count), p.Protocol()))
+		}
+	}
+	return strings.Join(all, ", ")
+}
+
 // publications are where a container's ports are published, by port and protocol.
 func publications(n hostnet.Network) map[string][]publication {
 	m := map[string][]publication{}
 	for _, p := range n.Ports {
-		ips := []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()}
-		if p.IP.IsValid() {
-			ips = []netip.Addr{p.IP}
-		}
 		_ = p.Each(func(host netip.AddrPort, guest uint16) error {
 			key := fmt.Sprintf("%d/%s", guest, p.Protocol())
-			for _, ip := range ips {
+			for _, ip := range everywhere(p) {
 				m[key] = append(m[key], publication{ip.String(), strconv.Itoa(int(host.Port()))})
 			}
 			return nil

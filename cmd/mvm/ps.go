@@ -106,8 +106,9 @@ type psRow struct {
 	Command        []string
 	Created        string // RFC 3339
 	Status         container.Status
-	ExitCode       *int `json:",omitempty"` // once it has exited
-	PID            int  `json:",omitempty"` // of its mvm-vmm, while it runs
+	ExitCode       *int   `json:",omitempty"` // once it has exited
+	PID            int    `json:",omitempty"` // of its mvm-vmm, while it runs
+	Ports          string `json:",omitempty"` // that are published, while it runs
 	created, state string
 }
 
@@ -119,7 +120,7 @@ func newPsRow(c container.Container) psRow {
 	}
 	switch c.Status {
 	case container.Running, container.Paused:
-		row.PID = c.VMM.PID
+		row.PID, row.Ports = c.VMM.PID, portsText(c.Network)
 		row.state = "up " + units.HumanDuration(time.Since(c.Started))
 		if c.Status == container.Paused {
 			row.state += " (paused)"
@@ -142,7 +143,7 @@ func printPs(cmd *cobra.Command, rows []psRow, noTrunc bool) error {
 		if len(command) > maxCommand && !noTrunc {
 			command = append(command[:maxCommand-1], '…')
 		}
-		cells = append(cells, []string{r.ID, r.Image, strconv.Quote(string(command)), r.created, r.state, r.Name})
+		cells = append(cells, []string{r.ID, r.Image, strconv.Quote(string(command)), r.created, r.state, r.Ports, r.Name})
 	}
-	return printTable(cmd.OutOrStdout(), []string{"CONTAINER ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "NAME"}, cells)
+	return printTable(cmd.OutOrStdout(), []string{"CONTAINER ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "PORTS", "NAME"}, cells)
 }
