@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -98,12 +99,12 @@ func parseKeys(s string) ([]byte, error) {
 	return keys, nil
 }
 
-// detachReader ends with container.ErrDetached when the keys have been typed.
-// Until another key tells that they are not, they are held back.
+// detachReader ends with container.ErrDetached when the keys have been typed. What
+// may be their beginning is held back until another key tells.
 type detachReader struct {
-	r    io.Reader
-	keys []byte
-	held int // how many of keys were typed last
+	r     io.Reader
+	keys  []byte
+	typed []byte // held back: a beginning of keys
 }
 
 func (d *detachReader) Read(p []byte) (int, error) {
@@ -113,30 +114,22 @@ func (d *detachReader) Read(p []byte) (int, error) {
 	if len(p) <= len(d.keys) {
 		return 0, errors.New("read of less than the detach keys")
 	}
+	in := make([]byte, len(p)-len(d.keys)) // what is held back comes before it
 	for {
-		// What is held back may have to go before each byte.
-		in := make([]byte, max(1, len(p)/(len(d.keys)+1)))
 		n, err := d.r.Read(in)
 		out := p[:0]
 		for _, b := range in[:n] {
-			if b == d.keys[d.held] {
-				d.held++
-				if d.held == len(d.keys) {
-					d.held = 0
-					return len(out), container.ErrDetached
-				}
-				continue
+			d.typed = append(d.typed, b)
+			for !bytes.HasPrefix(d.keys, d.typed) {
+				out = append(out, d.typed[0])
+				d.typed = d.typed[1:]
 			}
-			out = append(out, d.keys[:d.held]...)
-			d.held = 0
-			if b == d.keys[0] {
-				d.held = 1
-				if len(d.keys) == 1 {
-					return len(out), container.ErrDetached
-				}
-				continue
+			if len(d.typed) == len(d.keys) {
+				return len(out), container.ErrDetached
 			}
-			out = append(out, b)
+		}
+		if err != nil {
+			out, d.typed = append(out, d.typed...), nil
 		}
 		if len(out) > 0 || err != nil {
 			return len(out), err
