@@ -13,8 +13,9 @@ import (
 )
 
 const (
-	// firstFrameTimeout bounds how long a new connection may say nothing.
-	firstFrameTimeout = 30 * time.Second
+	// firstFrameTimeout bounds how long a new connection may say nothing: only the
+	// guest's own connections wait for it. 30 seconds went by on an emulated host.
+	firstFrameTimeout = 2 * time.Minute
 	// maxStrangers is how many connections may be saying nothing at once.
 	maxStrangers = 16
 	// maxUnanswered is how many requests a guest may owe a reply to, and
