@@ -23,7 +23,9 @@ func Do(a proto.Archive, in io.Reader, out io.Writer) error {
 	case proto.Stat:
 		return stat(path, a.Follow, out)
 	case proto.Hold:
-		return unix.Pause()
+		for {
+			_ = unix.Pause() // returns at every signal, those of the Go runtime's own too
+		}
 	case proto.Pack:
 		return Pack(path, filepath.Base(path), a.Follow, out)
 	case proto.Unpack:
