@@ -23,8 +23,8 @@ type outlet struct {
 
 	mu      sync.Mutex
 	clients map[*client]bool
-	stdin   net.Conn // the process's, or its terminal; nil: none
-	ready   *sync.Cond
+	stdin   net.Conn   // the process's, or its terminal; nil: none
+	ready   *sync.Cond // stdin has come, or a client has left
 }
 
 // client is an attached command: a socket for each of the streams.
@@ -150,7 +150,7 @@ func (o *outlet) add(c *client) error {
 	}
 	o.clients[c] = true
 	if c.stdin != nil {
-		go o.feed(c.stdin) // ends when the client closes its end, or is removed
+		go o.feed(c) // ends when the client closes its end, or is removed
 	}
 	return nil
 }
@@ -159,6 +159,7 @@ func (o *outlet) add(c *client) error {
 func (o *outlet) remove(c *client) {
 	o.mu.Lock()
 	delete(o.clients, c)
+	o.ready.Broadcast()
 	o.mu.Unlock()
 	c.close()
 }
@@ -179,6 +180,7 @@ func (o *outlet) removeAll() {
 	o.clients = map[*client]bool{}
 	stdin := o.stdin
 	o.stdin = nil
+	o.ready.Broadcast()
 	o.mu.Unlock()
 	for c := range clients {
 		c.close()
@@ -205,17 +207,15 @@ func (o *outlet) setStdin(c net.Conn) {
 	o.ready.Broadcast()
 }
 
-// feed copies what a client sends to the process's stdin, as soon as there is one.
-func (o *outlet) feed(from net.Conn) {
+// feed copies what a client sends to the process's stdin.
+func (o *outlet) feed(c *client) {
 	buf := make([]byte, outputBuffer/4)
 	for {
-		n, err := from.Read(buf)
-		o.mu.Lock()
-		for o.stdin == nil {
-			o.ready.Wait()
+		n, err := c.stdin.Read(buf)
+		to := o.awaitStdin(c)
+		if to == nil {
+			return
 		}
-		to := o.stdin
-		o.mu.Unlock()
 		if n > 0 {
 			if _, err := to.Write(buf[:n]); err != nil {
 				return
@@ -228,4 +228,14 @@ func (o *outlet) feed(from net.Conn) {
 			return
 		}
 	}
+}
+
+// awaitStdin is the process's stdin, as soon as there is one; nil if c leaves before.
+func (o *outlet) awaitStdin(c *client) net.Conn {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for o.stdin == nil && o.clients[c] {
+		o.ready.Wait()
+	}
+	return o.stdin
 }

@@ -1,0 +1,106 @@
+package main
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+	"testing"
+
+	"github.com/mvm-project/mvm/guestinit/proto"
+	"github.com/mvm-project/mvm/internal/control"
+)
+
+// connOf is the far end of a stream.
+func connOf(t *testing.T, f *os.File) *net.UnixConn {
+	t.Helper()
+	c, err := control.Socket(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+// typist attaches to o, and returns what the client types into, and the client.
+func typist(t *testing.T, o *outlet) (*net.UnixConn, *client) {
+	t.Helper()
+	c, _, files, err := newClient(proto.Process{Stdin: true}, true, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := o.add(c); err != nil {
+		t.Fatal(err)
+	}
+	closeAll(files[1:])
+	return connOf(t, files[0]), c
+}
+
+// The process's stdin ends with a client's only if it was started for that one;
+// not because a client has left.
+func TestStdinOfClients(t *testing.T) {
+	for _, tt := range []struct {
+		name        string
+		once, leave bool
+		ends        bool
+	}{
+		{name: "in the background"},
+		{name: "in the background, left", leave: true},
+		{name: "started attached", once: true, ends: true},
+		{name: "started attached, left", once: true, leave: true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			o := newOutlet(false)
+			o.once = tt.once
+			defer o.removeAll()
+			near, far, err := socketPair()
+			if err != nil {
+				t.Fatal(err)
+			}
+			process := connOf(t, far)
+			read := func() string {
+				b := make([]byte, 10)
+				n, err := process.Read(b)
+				if err != nil && !errors.Is(err, io.EOF) {
+					t.Fatal(err)
+				}
+				return string(b[:n])
+			}
+			o.setStdin(near)
+			typed, c := typist(t, o)
+			_, _ = typed.Write([]byte("x"))
+			if got := read(); got != "x" {
+				t.Errorf("read %q", got)
+			}
+			if tt.leave {
+				o.remove(c)
+			} else if err := typed.CloseWrite(); err != nil {
+				t.Fatal(err)
+			}
+			if tt.ends {
+				if got := read(); got != "" {
+					t.Errorf("after the end: %q", got)
+				}
+				return
+			}
+			other, _ := typist(t, o)
+			_, _ = other.Write([]byte("y"))
+			if got := read(); got != "y" {
+				t.Errorf("from another: %q", got)
+			}
+		})
+	}
+}
+
+func TestAttachedAtMost(t *testing.T) {
+	o := newOutlet(false)
+	defer o.removeAll()
+	for range maxAttached {
+		if err := o.add(&client{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := o.add(&client{}); err == nil {
+		t.Error("one more than may be")
+	}
+}
