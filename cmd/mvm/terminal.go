@@ -39,6 +39,7 @@ func openTerminal() (*terminal, error) {
 	if t.cooked, err = term.MakeRaw(t.fd); err != nil {
 		return nil, fmt.Errorf("set up the terminal: %w", err)
 	}
+	signal.Ignore(syscall.SIGPIPE) // of stdout, which need not be the terminal: nothing may end mvm before restore
 	signal.Notify(t.winch, syscall.SIGWINCH)
 	t.winch <- syscall.SIGWINCH // the size may have changed since it was read
 	go func() {                 // ends with restore

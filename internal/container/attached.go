@@ -57,5 +57,5 @@ func (c *Container) attached(ctx context.Context, program string, lock *os.File,
 	if errors.Is(err, errSilent) {
 		err = explainDeath(m.cmd.Process.Pid, state)
 	}
-	return exit, exit.Error == "" || exit.Code == codeInterrupted || exit.Code == codeHungUp, err
+	return exit, exit.Error == "" || exit.Code > codeSignal, err
 }

@@ -59,7 +59,7 @@ func (c *Container) Attach(ctx context.Context, client Client) (control.Exit, er
 
 // converse carries a process's streams, signals and sizes until it ends.
 func (c *Container) converse(ctx context.Context, t *talk, client Client, detached bool) (control.Exit, error) {
-	f := carrier{client: client, left: make(chan struct{})}
+	f := carrier{client: client, left: make(chan struct{}), unread: make(chan struct{})}
 	var interrupted time.Time
 	for {
 		select {
@@ -95,6 +95,8 @@ func (c *Container) converse(ctx context.Context, t *talk, client Client, detach
 			}
 		case size := <-client.Resizes:
 			_ = t.conn.Send(control.Message{Resize: &size})
+		case <-f.unread:
+			return control.Exit{Code: codeUnread, Error: "nobody reads what the terminal shows"}, nil
 		case <-f.left:
 			_ = t.conn.Send(control.Message{Detach: &control.Detach{}})
 			return control.Exit{}, ErrDetached
@@ -119,6 +121,7 @@ func (c *Container) lastWord(m control.Message) (control.Exit, error) {
 type carrier struct {
 	client  Client
 	left    chan struct{} // closed when the user detaches
+	unread  chan struct{} // closed when nobody reads the terminal's output any more
 	conns   []net.Conn
 	outputs sync.WaitGroup
 }
@@ -137,7 +140,7 @@ func (f *carrier) carry(names []string, files []*os.File) error {
 		f.conns = append(f.conns, conn)
 		switch name {
 		case proto.TTY:
-			f.output(f.client.Stdout, conn)
+			f.output(&shown{Writer: f.client.Stdout, unread: f.unread}, conn)
 			f.input(conn)
 		case proto.Stdin:
 			f.input(conn)
@@ -163,6 +166,23 @@ func (f *carrier) output(w io.Writer, conn net.Conn) {
 			_ = conn.SetReadDeadline(time.Now().Add(streamPatience)) // it is a socket
 		}
 	})
+}
+
+// shown is where a terminal's output goes. A pipe's process is told that nobody
+// reads; one at a terminal has no way to hear of it.
+type shown struct {
+	io.Writer
+	unread chan struct{}
+	failed bool
+}
+
+func (s *shown) Write(p []byte) (int, error) {
+	n, err := s.Writer.Write(p)
+	if err != nil && !s.failed {
+		s.failed = true
+		close(s.unread)
+	}
+	return n, err
 }
 
 // input ends with the client's stdin. A read of a terminal cannot be ended: it

@@ -25,8 +25,10 @@ type IO struct {
 const (
 	codeFailed      = 125 // mvm failed
 	codeTimeout     = 124 // Options.Timeout was reached, as timeout(1) has it
-	codeInterrupted = 128 + int(syscall.SIGINT)
-	codeHungUp      = 128 + int(syscall.SIGHUP)
+	codeSignal      = 128 // beyond: mvm was interrupted, or left alone
+	codeInterrupted = codeSignal + int(syscall.SIGINT)
+	codeHungUp      = codeSignal + int(syscall.SIGHUP)
+	codeUnread      = codeSignal + int(syscall.SIGPIPE)
 )
 
 // Run makes a container, runs its process to the end in a microVM of program
