@@ -50,9 +50,12 @@ func TestContainerLife(t *testing.T) {
 	}
 	h.refused(proto.NotExecutable, proto.Request{Spawn: &proto.Spawn{Container: "c", Process: "1", Spec: proto.Process{Args: []string{"/etc/passwd"}}}})
 	h.refused(proto.Invalid, proto.Request{Spawn: &proto.Spawn{Container: "c", Process: "1", Spec: proto.Process{Args: []string{"sh"}, User: "nobody-here"}}})
-	h.refused(proto.Failed, proto.Request{Spawn: &proto.Spawn{Container: "c", Process: "1", Spec: proto.Process{Args: []string{"sh"}, Cwd: "/etc/passwd"}}})
-	if _, _, e := h.run("c", "1", shell("kill -9 1; exit 3")); e.Code != 3 {
-		t.Errorf("the first process of its namespace: %+v", e)
+	h.refused(proto.NotExecutable, proto.Request{Spawn: &proto.Spawn{Container: "c", Process: "1", Spec: proto.Process{Args: []string{"sh"}, Cwd: "/etc/passwd"}}})
+	// Its working directory is made; signal 9 does nothing to the first of a namespace.
+	first := shell("pwd; kill -9 1; exit 3")
+	first.Cwd = "/tmp/made"
+	if out, _, e := h.run("c", "2", first); out != "/tmp/made\n" || e.Code != 3 {
+		t.Errorf("the first process of its namespace: %q, %+v", out, e)
 	}
 	// One that never ran anything is deleted.
 	h.create("d", nil)
@@ -92,14 +95,16 @@ func TestExec(t *testing.T) {
 	p := shell(`id -u; id -g; id -G; echo $HOME $X; pwd; umask; ulimit -n; cut -d' ' -f19 /proc/self/stat; cat /proc/self/oom_score_adj; grep NoNewPrivs /proc/self/status; grep CapBnd /proc/self/status`)
 	mask := uint32(0o27)
 	p.User, p.Groups, p.Env = "alice", []string{"77"}, append(p.Env, "X=y")
-	p.Cwd, p.Umask, p.OOMScoreAdj, p.Nice, p.NoNewPrivs = "/tmp/made", &mask, 500, 5, true
+	p.Cwd, p.Umask, p.OOMScoreAdj, p.Nice, p.NoNewPrivs = "/home/alice", &mask, 500, 5, true
 	p.Rlimits = []proto.Rlimit{{Name: "nofile", Soft: 99, Hard: 100}}
 	p.Capabilities = []string{"CAP_KILL"}
 	out, errs, e := h.run("c", "y", p)
-	want := "1000\n1000\n1000 50 77\n/home/alice y\n/tmp/made\n0027\n99\n5\n500\nNoNewPrivs:\t1\nCapBnd:\t0000000000000020\n"
+	want := "1000\n1000\n1000 50 77\n/home/alice y\n/home/alice\n0027\n99\n5\n500\nNoNewPrivs:\t1\nCapBnd:\t0000000000000020\n"
 	if out != want || errs != "" || e.Code != 0 {
 		t.Errorf("%q %q %+v, want %q", out, errs, e, want)
 	}
+	p.Cwd = "/tmp/missing"
+	h.refused(proto.NotFound, proto.Request{Spawn: &proto.Spawn{Container: "c", Process: "z", Spec: p}})
 	// A background process may outlive its shell, and holds the stream open.
 	h.spawn("c", "bg", shell(`sleep 3 & echo $!`))
 	stdout := h.stream("c", "bg", proto.Stdout)
