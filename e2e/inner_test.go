@@ -1,17 +1,17 @@
 package e2e
 
 import (
-	"errors"
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/mvm-project/mvm/e2e/scriptcmd"
 )
 
 // insideEnv tells this test binary that it is on the KVM host the tests are for,
@@ -72,9 +72,9 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits":  exits,
+			"exits":  scriptcmd.Exits,
 			"random": random,
-			"empty":  isEmpty,
+			"empty":  scriptcmd.Empty,
 			"idle":   idle,
 			"tty":    tty,
 			"fetch":  fetchPage,
@@ -82,26 +82,6 @@ func TestScripts(t *testing.T) {
 		},
 		RequireUniqueNames: true,
 	})
-}
-
-// exits N COMMAND... runs a command that has to exit with status N.
-func exits(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) < 2 {
-		ts.Fatalf("usage: exits STATUS COMMAND...")
-	}
-	want, err := strconv.Atoi(args[0])
-	ts.Check(err)
-	err = ts.Exec(args[1], args[2:]...)
-	got := 0
-	var exit *exec.ExitError
-	if errors.As(err, &exit) {
-		got = exit.ExitCode()
-	} else {
-		ts.Check(err)
-	}
-	if got != want {
-		ts.Fatalf("exit status %d, not %d", got, want)
-	}
 }
 
 // random FILE SIZE writes SIZE bytes of a fixed random sequence to FILE.
@@ -120,17 +100,6 @@ func random(ts *testscript.TestScript, neg bool, args []string) {
 		b[i] = byte(x)
 	}
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), b, 0o600))
-}
-
-// empty FOLDER... checks that each folder has nothing in it.
-func isEmpty(ts *testscript.TestScript, neg bool, args []string) {
-	for _, dir := range args {
-		entries, err := os.ReadDir(ts.MkAbs(dir))
-		ts.Check(err)
-		if (len(entries) == 0) == neg {
-			ts.Fatalf("%s: %s", dir, fmt.Sprint(entries))
-		}
-	}
 }
 
 // idle FOLDER checks that no process works in FOLDER or below it.

@@ -1,10 +1,7 @@
 package main
 
 import (
-	"errors"
-	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -14,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/mvm-project/mvm/e2e/registry"
+	"github.com/mvm-project/mvm/e2e/scriptcmd"
 )
 
 // TestMain is the tests, or mvm itself where a script starts it.
@@ -33,9 +31,9 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": exits,
+			"exits": scriptcmd.Exits,
 			"fails": fails,
-			"empty": isEmpty,
+			"empty": scriptcmd.Empty,
 
 			"registry":  startRegistry,
 			"break":     breakRegistry,
@@ -48,33 +46,13 @@ func TestScripts(t *testing.T) {
 	})
 }
 
-// exits STATUS COMMAND... runs a command that has to exit with STATUS.
-func exits(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) < 2 {
-		ts.Fatalf("usage: exits STATUS COMMAND...")
-	}
-	want, err := strconv.Atoi(args[0])
-	ts.Check(err)
-	err = ts.Exec(args[1], args[2:]...)
-	got := 0
-	var exit *exec.ExitError
-	if errors.As(err, &exit) {
-		got = exit.ExitCode()
-	} else {
-		ts.Check(err)
-	}
-	if got != want {
-		ts.Fatalf("exit status %d, not %d", got, want)
-	}
-}
-
 // fails COMMAND... runs a command of mvm's that has to fail as mvm fails: status
 // 125 and one line on stderr, besides those that tell of progress.
 func fails(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) == 0 {
 		ts.Fatalf("usage: fails COMMAND...")
 	}
-	exits(ts, false, append([]string{"125"}, args...))
+	scriptcmd.Exits(ts, false, append([]string{"125"}, args...))
 	count := 0
 	for line := range strings.Lines(ts.ReadFile("stderr")) {
 		if !strings.Contains(line, " done (") {
@@ -86,19 +64,6 @@ func fails(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	if count != 1 {
 		ts.Fatalf("%d lines of error, not one", count)
-	}
-}
-
-// empty FOLDER... checks that each folder has nothing in it, or is not there.
-func isEmpty(ts *testscript.TestScript, neg bool, args []string) {
-	for _, dir := range args {
-		entries, err := os.ReadDir(ts.MkAbs(dir))
-		if !errors.Is(err, os.ErrNotExist) {
-			ts.Check(err)
-		}
-		if (len(entries) == 0) == neg {
-			ts.Fatalf("%s: %s", dir, fmt.Sprint(entries))
-		}
 	}
 }
 
