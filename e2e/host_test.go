@@ -4,9 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -94,17 +92,11 @@ func place(name, path string) error {
 		}
 		return os.Symlink(abs, name)
 	}
-	from, err := os.Open(path)
+	b, err := os.ReadFile(path)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = from.Close() }()
-	to, err := os.OpenFile(name, os.O_CREATE|os.O_WRONLY, 0o755)
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(to, from)
-	return errors.Join(err, to.Close())
+	return os.WriteFile(name, b, 0o755)
 }
 
 // thisHost says what mvm doctor does of this machine: whether it has a kvm-pvm,

@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -93,14 +92,7 @@ func TestBadImages(t *testing.T) {
 // A registry that sends other things than it was asked for.
 func TestForgedAnswers(t *testing.T) {
 	img, l := big(t)
-	manifest, err := img.Digest()
-	if err != nil {
-		t.Fatal(err)
-	}
-	config, err := img.ConfigName()
-	if err != nil {
-		t.Fatal(err)
-	}
+	manifest, config := metadata(t, img)
 	layer, err := l.Digest()
 	if err != nil {
 		t.Fatal(err)
@@ -347,15 +339,23 @@ func TestUnprivileged(t *testing.T) {
 }
 
 func copyFile(to, from string) error {
-	in, err := os.Open(from)
+	b, err := os.ReadFile(from)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = in.Close() }()
-	out, err := os.OpenFile(to, os.O_CREATE|os.O_WRONLY, 0o755)
+	return os.WriteFile(to, b, 0o755)
+}
+
+// metadata gives the digests of an image's manifest and configuration.
+func metadata(t *testing.T, img v1.Image) (manifest, config v1.Hash) {
+	t.Helper()
+	manifest, err := img.Digest()
 	if err != nil {
-		return err
+		t.Fatal(err)
 	}
-	_, err = io.Copy(out, in)
-	return errors.Join(err, out.Close())
+	config, err = img.ConfigName()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return manifest, config
 }

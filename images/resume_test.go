@@ -112,14 +112,7 @@ func TestRepair(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	manifest, err := img.Digest()
-	if err != nil {
-		t.Fatal(err)
-	}
-	config, err := img.ConfigName()
-	if err != nil {
-		t.Fatal(err)
-	}
+	manifest, config := metadata(t, img)
 	for _, h := range []v1.Hash{manifest, config} {
 		damage(h)
 		_, err := s.Get(ref)

@@ -20,14 +20,21 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// specOf is a container without a VM; the guest's connections come to a socket.
-func specOf(t *testing.T) control.Spec {
+// begin starts the conversation of a container without a VM, whose guest's
+// connections come to a socket.
+func begin(t *testing.T) (*session, fakeGuest) {
 	t.Helper()
-	return control.Spec{
+	spec := control.Spec{
 		VM:        vmm.Config{Vsock: filepath.Join(t.TempDir(), "vsock")},
 		Container: proto.Container{ID: "c"},
 		Process:   proto.Process{Args: []string{"true"}},
 	}
+	s, err := newSession(spec, newOutlet(false))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.close)
+	return s, fakeGuest{t, fmt.Sprintf("%s_%d", spec.VM.Vsock, proto.Port)}
 }
 
 // fakeGuest is the guest's side, as the vsock device brings it.
@@ -126,14 +133,9 @@ func TestDistrust(t *testing.T) {
 		"breaks off": {func(f fakeGuest, _ *session) { _ = f.hello().Close() }, "broke off"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			spec := specOf(t)
-			s, err := newSession(spec, newOutlet(false))
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer s.close()
-			s.add(firstProcess, s.out.streams(spec.Process, &s.open))
-			test.say(fakeGuest{t, fmt.Sprintf("%s_%d", spec.VM.Vsock, proto.Port)}, s)
+			s, guest := begin(t)
+			s.add(firstProcess, s.out.streams(s.spec.Process, &s.open))
+			test.say(guest, s)
 			if err := <-s.fail; !strings.Contains(err.Error(), test.want) {
 				t.Errorf("distrusted for %q, not for %q", err, test.want)
 			}
@@ -144,18 +146,12 @@ func TestDistrust(t *testing.T) {
 // TestConverse has a guest do what it is asked, and compares what the container's
 // reader gets and how the container ended.
 func TestConverse(t *testing.T) {
-	spec := specOf(t)
-	s, err := newSession(spec, newOutlet(false))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.close()
+	s, guest := begin(t)
 	reader, writer := net.Pipe()
 	if err := s.out.add(&client{outputs: map[string]net.Conn{proto.Stdout: writer}, owner: true}); err != nil {
 		t.Fatal(err)
 	}
 	defer s.out.removeAll()
-	guest := fakeGuest{t, fmt.Sprintf("%s_%d", spec.VM.Vsock, proto.Port)}
 	answered := make(chan error, 1)
 	go func() { answered <- guest.oblige("out\n", 3) }() // ends with the conversation
 	got := make(chan string, 1)
@@ -212,14 +208,9 @@ func TestConverseEnds(t *testing.T) {
 	for name, greet := range map[string]bool{"before hello": false, "after hello": true} {
 		for _, want := range []error{errVM, errCancelled} {
 			t.Run(name+"/"+want.Error(), func(t *testing.T) {
-				spec := specOf(t)
-				s, err := newSession(spec, newOutlet(false))
-				if err != nil {
-					t.Fatal(err)
-				}
-				defer s.close()
+				s, guest := begin(t)
 				if greet {
-					fakeGuest{t, fmt.Sprintf("%s_%d", spec.VM.Vsock, proto.Port)}.hello()
+					guest.hello()
 					<-s.hello
 				}
 				ctx, cancel := context.WithCancelCause(t.Context())
@@ -230,7 +221,7 @@ func TestConverseEnds(t *testing.T) {
 				} else {
 					cancel(want)
 				}
-				_, err = s.converse(ctx, ended, func(proto.Spawned) {})
+				_, err := s.converse(ctx, ended, func(proto.Spawned) {})
 				if !errors.Is(err, want) {
 					t.Errorf("%v, not %v", err, want)
 				}

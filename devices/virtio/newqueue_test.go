@@ -121,9 +121,10 @@ func TestStopBeforeWait(t *testing.T) {
 	}
 }
 
-// TestStopped: neither Next nor Wait see the chain that is there.
-func TestStopped(t *testing.T) {
-	c := config(t)
+// emptyChains makes a queue in which the driver has put n empty chains, at
+// descriptor 0.
+func emptyChains(t *testing.T, c virtio.QueueConfig, n byte) *virtio.Queue {
+	t.Helper()
 	q, err := virtio.NewQueue(c)
 	if err != nil {
 		t.Fatal(err)
@@ -132,7 +133,14 @@ func TestStopped(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ram[0x1002] = 2 // idx: two empty chains at descriptor 0
+	ram[0x1002] = n // idx
+	return q
+}
+
+// TestStopped: neither Next nor Wait see the chain that is there.
+func TestStopped(t *testing.T) {
+	c := config(t)
+	q := emptyChains(t, c, 2)
 	if !q.Next(new(virtio.Chain)) {
 		t.Fatal("no chain")
 	}

@@ -268,15 +268,7 @@ func TestRequestAllocatesNothing(t *testing.T) {
 // new queue find it there.
 func TestAdmit(t *testing.T) {
 	c := config(t)
-	q, err := virtio.NewQueue(c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ram, err := c.Memory.Slice(virtiotest.Base, 1<<16)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ram[0x1002] = 3 // idx: three empty chains at descriptor 0
+	q := emptyChains(t, c, 3)
 	l := ratelimit.New(ratelimit.Limits{Ops: &ratelimit.Bucket{Size: 1, Refill: time.Hour}})
 	served := make(chan bool)
 	go func() { // ends by Stop
