@@ -25,7 +25,7 @@ type container struct {
 
 	// The rest is guarded by session.mu.
 	first     *process // whose end is the container's; nil before the first Spawn
-	pidfd     int      // of first
+	alive     bool     // first has begun
 	processes map[string]*process
 	frozen    bool
 	dying     bool          // no more processes are started

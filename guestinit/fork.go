@@ -70,12 +70,12 @@ func (s *session) clone(p *process, stdio files, far, group *os.File) (int, erro
 	attr := &syscall.ProcAttr{
 		Env:   []string{},
 		Files: []uintptr{stdio[0].Fd(), stdio[1].Fd(), stdio[2].Fd(), far.Fd()},
-		Sys:   &syscall.SysProcAttr{Setsid: true, UseCgroupFD: true, CgroupFD: int(group.Fd())},
+		Sys:   &syscall.SysProcAttr{Setsid: true, UseCgroupFD: true, CgroupFD: int(group.Fd()), PidFD: &p.pidfd},
 	}
 	c := p.container
 	args := []string{s.exe, stage.Name}
 	if !p.first {
-		attr.Files = append(attr.Files, uintptr(c.pidfd))
+		attr.Files = append(attr.Files, uintptr(c.first.pidfd))
 		return joined(c, func() (int, error) { return syscall.ForkExec(s.exe, args, attr) })
 	}
 	attr.Sys.Cloneflags = unix.CLONE_NEWNS | uintptr(flagsOf(c.Container))
@@ -100,7 +100,7 @@ func joined(c *container, fork func() (int, error)) (pid int, err error) {
 		defer close(done)
 		runtime.LockOSThread()
 		if flags := flagsOf(c.Container); flags != 0 {
-			if err = unix.Setns(c.pidfd, flags); err != nil {
+			if err = unix.Setns(c.first.pidfd, flags); err != nil {
 				return
 			}
 		}

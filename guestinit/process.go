@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -15,6 +14,7 @@ type process struct {
 	container *container
 	id        string
 	pid       int
+	pidfd     int
 	first     bool // of its container
 	socket    *os.File
 	streams   []*stream
@@ -47,7 +47,7 @@ func (s *session) begin(m proto.Spawn) (*process, error) {
 		return nil, proto.Errorf(proto.Exists, "process %s is there already", m.Process)
 	case c.frozen:
 		return nil, proto.Errorf(proto.Invalid, "container %s is frozen: thaw it first", m.Container)
-	case c.first != nil && c.pidfd == 0:
+	case c.first != nil && !c.alive:
 		return nil, proto.Errorf(proto.Invalid, "container %s is being started", m.Container)
 	}
 	p := &process{container: c, id: m.Process, first: c.first == nil, ended: make(chan reaper.Ending, 1)}
@@ -100,14 +100,10 @@ func (s *session) started(p *process, err error) error {
 		err = e
 		_ = s.reaper.Kill(p.pid, unix.SIGKILL)
 	}
-	if err != nil || !p.first {
-		return err
+	if err == nil && p.first {
+		c.alive = true
 	}
-	c.pidfd, err = unix.PidfdOpen(p.pid, 0)
-	if err != nil {
-		return fmt.Errorf("watch process %s: %w", p.id, err)
-	}
-	return nil
+	return err
 }
 
 // forget undoes a spawn that failed, after the end of its first stage.
@@ -116,6 +112,7 @@ func (s *session) forget(p *process) {
 	defer s.mu.Unlock()
 	c := p.container
 	delete(c.processes, p.id)
+	_ = unix.Close(p.pidfd)
 	switch {
 	case !p.first:
 		c.others.Done()
@@ -146,10 +143,8 @@ func (s *session) exited(p *process, e reaper.Ending) {
 	}
 	s.mu.Lock()
 	delete(c.processes, p.id)
-	if p.first {
-		c.dying = true
-		_ = unix.Close(c.pidfd)
-	}
+	_ = unix.Close(p.pidfd)
+	c.dying = c.dying || p.first
 	s.mu.Unlock()
 	if !p.first {
 		defer c.others.Done()

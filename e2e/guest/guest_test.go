@@ -63,6 +63,22 @@ func TestContainerLife(t *testing.T) {
 	h.refused(proto.NoContainer, proto.Request{Delete: &proto.Delete{Container: "d"}})
 }
 
+// A first process may have ended, and been reaped, before its start is noted:
+// likely where others want the processor.
+func TestShortLife(t *testing.T) {
+	h := alive(t, nil)
+	for _, id := range []string{"w", "x", "y", "z"} {
+		h.spawn("c", id, shell("while :; do :; done"))
+	}
+	for range 30 {
+		h.create("short", nil)
+		_, errs, e := h.run("short", "1", proto.Process{Archive: &proto.Archive{Do: proto.Stat, Path: "/"}})
+		if errs != "" || e.Code != 0 {
+			t.Fatalf("%q, %+v", errs, e)
+		}
+	}
+}
+
 func TestSeveralContainers(t *testing.T) {
 	h := boot(t)
 	for _, id := range []string{"a", "b"} {
