@@ -217,7 +217,7 @@ func (o *options) mvmMemory(ctx context.Context, r *report) error {
 	}
 	var sampled error
 	_, _, err = run(cmd, func(pid int) {
-		vmm, err := child(pid)
+		vmm, err := child(pid, "mvm-vmm")
 		if err == nil {
 			var kib float64
 			if kib, err = ownMemory(vmm, o.memory); err == nil {

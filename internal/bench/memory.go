@@ -37,22 +37,27 @@ func ownMemory(pid, guestMiB int) (float64, error) {
 	return total, sc.Err()
 }
 
-// child is the only child of a process, whichever of its threads started it.
-func child(pid int) (int, error) {
+// child is a process's child that runs the program of that name, whichever of its
+// threads started it.
+func child(pid int, program string) (int, error) {
 	lists, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
 	if err != nil {
 		return 0, err
 	}
-	var children []string
 	for _, list := range lists {
-		b, err := os.ReadFile(list)
+		children, err := os.ReadFile(list)
 		if err != nil {
 			return 0, err
 		}
-		children = append(children, strings.Fields(string(b))...)
+		for _, c := range strings.Fields(string(children)) {
+			comm, err := os.ReadFile("/proc/" + c + "/comm")
+			if err != nil {
+				return 0, err
+			}
+			if strings.TrimSpace(string(comm)) == program {
+				return strconv.Atoi(c)
+			}
+		}
 	}
-	if len(children) != 1 {
-		return 0, fmt.Errorf("process %d has %d children, 1 expected: %v", pid, len(children), children)
-	}
-	return strconv.Atoi(children[0])
+	return 0, fmt.Errorf("process %d has no child %s", pid, program)
 }
