@@ -1,5 +1,6 @@
 // Package uroot is the default image, which is embedded in the mvm command:
-// u-root's core commands in one static program, and a shell.
+// u-root's core commands and a shell, in two static programs: one has what needs the
+// network, the other the rest.
 package uroot
 
 import (

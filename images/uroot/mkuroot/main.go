@@ -11,10 +11,12 @@ import (
 	"go/parser"
 	"go/token"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"path"
 	"path/filepath"
+	"slices"
 	"strconv"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -38,17 +40,31 @@ func main() {
 	}
 }
 
+// program is one of the image's, which answers to the names of its commands.
+type program struct {
+	name     string
+	commands []string // packages
+	binary   []byte
+}
+
+// sources are the Go files, below the source's top, that import the commands of
+// each program.
+func sources() map[string]string {
+	return map[string]string{"bb": "images/uroot/core.go", "bbnet": "images/uroot/net.go"}
+}
+
 // build writes the image and its digest to dir.
 func build(dir string) error {
-	commands, err := commands("images/uroot/commands.go")
-	if err != nil {
-		return err
+	var programs []program
+	files := sources()
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		p, err := compile(name, files[name])
+		if err != nil {
+			return err
+		}
+		programs = append(programs, p)
 	}
-	program, err := compile(commands)
-	if err != nil {
-		return err
-	}
-	layer, err := pack(program, commands)
+	layer, err := pack(programs)
 	if err != nil {
 		return fmt.Errorf("pack: %w", err)
 	}
@@ -84,58 +100,74 @@ func commands(file string) ([]string, error) {
 	return list, nil
 }
 
-// compile builds one program of all commands, which answers to each one's name.
-func compile(commands []string) ([]byte, error) {
+// compile builds the program of the commands that file imports.
+func compile(name, file string) (program, error) {
+	p := program{name: name}
+	var err error
+	if p.commands, err = commands(file); err != nil {
+		return p, err
+	}
 	tmp, err := os.MkdirTemp("", "mkuroot")
 	if err != nil {
-		return nil, err
+		return p, err
 	}
 	defer os.RemoveAll(tmp)
-	out := filepath.Join(tmp, "bb")
-	cmd := exec.Command("go", append([]string{"tool", "makebb", "-o", out}, commands...)...)
+	out := filepath.Join(tmp, name)
+	cmd := exec.Command("go", append([]string{"tool", "makebb", "-o", out}, p.commands...)...)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64")
 	if text, err := cmd.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("makebb: %w:\n%s", err, text)
+		return p, fmt.Errorf("makebb: %w:\n%s", err, text)
 	}
-	return os.ReadFile(out)
+	p.binary, err = os.ReadFile(out)
+	return p, err
 }
 
-// pack makes the image's layer: the program, a link to it for each command, and
-// what programs expect around them.
-func pack(program []byte, commands []string) ([]byte, error) {
+// file is one of the layer's files, which is empty but for data.
+type file struct {
+	tar.Header
+	data []byte
+}
+
+// layout is what the layer holds: the programs, a link to one for each command,
+// and what programs expect around them.
+func layout(programs []program) []file {
+	var files []file
+	for _, dir := range []string{"bbin", "bin", "dev", "etc", "home", "proc", "root", "run", "sys", "usr", "var"} {
+		files = append(files, file{tar.Header{Typeflag: tar.TypeDir, Name: dir + "/", Mode: 0o755}, nil})
+	}
+	link := func(name, to string) {
+		files = append(files, file{tar.Header{Typeflag: tar.TypeSymlink, Name: name, Linkname: to, Mode: 0o777}, nil})
+	}
+	regular := func(name string, mode int64, data []byte) {
+		files = append(files, file{tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: mode, Size: int64(len(data))}, data})
+	}
+	files = append(files, file{tar.Header{Typeflag: tar.TypeDir, Name: "tmp/", Mode: 0o1777}, nil})
+	for _, p := range programs {
+		for _, c := range p.commands {
+			link("bbin/"+path.Base(c), p.name)
+		}
+		regular("bbin/"+p.name, 0o755, p.binary)
+	}
+	link("bin/sh", "../bbin/sh")
+	regular("etc/passwd", 0o644, []byte("root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/sh\n"))
+	regular("etc/group", 0o644, []byte("root:x:0:\nnogroup:x:65534:\n"))
+	return files
+}
+
+// pack makes the image's layer.
+func pack(programs []program) ([]byte, error) {
 	var buf bytes.Buffer
 	w := tar.NewWriter(&buf)
-	var files []tar.Header
-	for _, dir := range []string{"bbin", "bin", "dev", "etc", "home", "proc", "root", "run", "sys", "usr", "var"} {
-		files = append(files, tar.Header{Typeflag: tar.TypeDir, Name: dir + "/", Mode: 0o755})
-	}
-	files = append(files, tar.Header{Typeflag: tar.TypeDir, Name: "tmp/", Mode: 0o1777})
-	for _, c := range commands {
-		files = append(files, tar.Header{Typeflag: tar.TypeSymlink, Name: "bbin/" + path.Base(c), Linkname: "bb", Mode: 0o777})
-	}
-	files = append(files, tar.Header{Typeflag: tar.TypeSymlink, Name: "bin/sh", Linkname: "../bbin/sh", Mode: 0o777})
-	for _, h := range files {
-		if err := w.WriteHeader(&h); err != nil {
-			return nil, err
-		}
-	}
-	for _, f := range []struct {
-		name string
-		mode int64
-		data []byte
-	}{
-		{"bbin/bb", 0o755, program},
-		{"etc/passwd", 0o644, []byte("root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/sh\n")},
-		{"etc/group", 0o644, []byte("root:x:0:\nnogroup:x:65534:\n")},
-	} {
-		if err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: f.name, Mode: f.mode, Size: int64(len(f.data))}); err != nil {
+	for _, f := range layout(programs) {
+		if err := w.WriteHeader(&f.Header); err != nil {
 			return nil, err
 		}
 		if _, err := w.Write(f.data); err != nil {
 			return nil, err
 		}
 	}
-	return buf.Bytes(), w.Close()
+	err := w.Close() // writes the tar's end
+	return buf.Bytes(), err
 }
 
 func image(layer []byte) (v1.Image, error) {

@@ -2,8 +2,9 @@
 
 package uroot
 
-// The commands of the image, for mkuroot and for the module graph: no program of
-// mvm links them.
+// The commands of the image's program bb, for mkuroot and for the module graph: no
+// program of mvm links them. A command starts as slowly as all the packages of its
+// program together do, so that those which bring the network have one of their own.
 import (
 	_ "github.com/mvm-project/mvm/images/uroot/sh"
 	_ "github.com/u-root/u-root/cmds/core/base64"
@@ -30,7 +31,6 @@ import (
 	_ "github.com/u-root/u-root/cmds/core/hexdump"
 	_ "github.com/u-root/u-root/cmds/core/hostname"
 	_ "github.com/u-root/u-root/cmds/core/id"
-	_ "github.com/u-root/u-root/cmds/core/ip"
 	_ "github.com/u-root/u-root/cmds/core/kill"
 	_ "github.com/u-root/u-root/cmds/core/ln"
 	_ "github.com/u-root/u-root/cmds/core/ls"
@@ -42,10 +42,8 @@ import (
 	_ "github.com/u-root/u-root/cmds/core/more"
 	_ "github.com/u-root/u-root/cmds/core/mount"
 	_ "github.com/u-root/u-root/cmds/core/mv"
-	_ "github.com/u-root/u-root/cmds/core/netcat"
 	_ "github.com/u-root/u-root/cmds/core/nohup"
 	_ "github.com/u-root/u-root/cmds/core/pidof"
-	_ "github.com/u-root/u-root/cmds/core/ping"
 	_ "github.com/u-root/u-root/cmds/core/printenv"
 	_ "github.com/u-root/u-root/cmds/core/ps"
 	_ "github.com/u-root/u-root/cmds/core/pwd"
@@ -76,7 +74,6 @@ import (
 	_ "github.com/u-root/u-root/cmds/core/unshare"
 	_ "github.com/u-root/u-root/cmds/core/uptime"
 	_ "github.com/u-root/u-root/cmds/core/wc"
-	_ "github.com/u-root/u-root/cmds/core/wget"
 	_ "github.com/u-root/u-root/cmds/core/which"
 	_ "github.com/u-root/u-root/cmds/core/xargs"
 	_ "github.com/u-root/u-root/cmds/core/yes"
