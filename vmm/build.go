@@ -162,6 +162,9 @@ func (v *VM) load(cfg Config, args string) error {
 	}
 	defer k.Close()
 	c := boot.Config{Kernel: k, Cmdline: args, VCPUs: cfg.VCPUs}
+	if cfg.MapKernel {
+		c.Map = func(gpa uint64, off int64, size int) error { return v.mem.Map(gpa, k.File, off, size) }
+	}
 	if cfg.Initrd != "" {
 		i, err := open(cfg.Initrd)
 		if err != nil {

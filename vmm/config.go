@@ -18,6 +18,10 @@ const GuestCID = 3
 type Config struct {
 	// Kernel and Initrd are files: an ELF vmlinux or a bzImage, and an initramfs.
 	Kernel, Initrd string
+	// MapKernel says that Kernel never changes while the VM lives: its code is
+	// mapped into the guest, which shares it with all others' until it writes
+	// there, instead of being read.
+	MapKernel bool `json:",omitempty"`
 	// Args are further words of the kernel's command line.
 	Args []string `json:",omitempty"`
 	// Verbose lets the kernel print all its messages on the serial console.

@@ -148,7 +148,7 @@ func (o *options) qemuBoot(ctx context.Context, r *report) error {
 		"-L", o.bin, "-m", strconv.Itoa(o.memory), "-smp", "1", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
 		"-serial", "stdio", "-kernel", o.kernel, "-initrd", o.initrd, "-append", qemuArgs+" "+os.Getenv(kernelArgsEnv))
 	first, end, err := run(cmd, func(pid int) {
-		if kib, err := ownMemory(pid, o.memory); err == nil {
+		if kib, err := ownMemory(pid, *o); err == nil {
 			r.add(qemuMemory, "KiB", kib)
 		}
 	})
@@ -220,7 +220,7 @@ func (o *options) mvmMemory(ctx context.Context, r *report) error {
 		vmm, err := child(pid, "mvm-vmm")
 		if err == nil {
 			var kib float64
-			if kib, err = ownMemory(vmm, o.memory); err == nil {
+			if kib, err = ownMemory(vmm, *o); err == nil {
 				r.add(mvmMemory, "KiB", kib)
 			}
 		}

@@ -10,28 +10,30 @@ import (
 )
 
 // ownMemory is the proportional set size of a process in KiB, without the
-// mapping that is the guest's RAM: the one of at least that size.
-func ownMemory(pid, guestMiB int) (float64, error) {
+// mappings that are the guest's RAM: the kernel's file, and large ones of no file.
+func ownMemory(pid int, o options) (float64, error) {
 	f, err := os.Open(fmt.Sprintf("/proc/%d/smaps", pid))
 	if err != nil {
 		return 0, err
 	}
 	defer func() { _ = f.Close() }()
-	var size, total float64
+	guests, file, total := false, false, 0.0
 	sc := bufio.NewScanner(f)
 	for sc.Scan() {
-		name, value, _ := strings.Cut(sc.Text(), ":")
-		kib, err := strconv.ParseFloat(strings.TrimSuffix(strings.TrimSpace(value), " kB"), 64)
-		if err != nil {
-			continue // the line that begins a mapping, or flags
+		words := strings.Fields(sc.Text())
+		if len(words) < 3 || words[2] != "kB" { // proc(5): the line that begins a mapping, or flags
+			file = len(words) > 5
+			guests = file && words[5] == o.kernel
+			continue
 		}
-		switch name {
-		case "Size":
-			size = kib
-		case "Pss":
-			if size < float64(guestMiB)*1024*0.9 {
-				total += kib
-			}
+		kib, err := strconv.ParseFloat(words[1], 64)
+		switch {
+		case err != nil:
+			return 0, err
+		case words[0] == "Size:" && !file && kib >= float64(o.memory)*1024/10:
+			guests = true
+		case words[0] == "Pss:" && !guests:
+			total += kib
 		}
 	}
 	return total, sc.Err()

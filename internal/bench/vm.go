@@ -42,7 +42,7 @@ func runVM(args []string) error {
 	}
 	console := &stamp{start: time.Now()}
 	vm, err := vmm.New(vmm.Config{
-		Kernel: args[0], Initrd: args[1], VCPUs: 1, Memory: mib << 20, Args: strings.Fields(os.Getenv(kernelArgsEnv)),
+		Kernel: args[0], MapKernel: true, Initrd: args[1], VCPUs: 1, Memory: mib << 20, Args: strings.Fields(os.Getenv(kernelArgsEnv)),
 	}, console)
 	if err != nil {
 		return err

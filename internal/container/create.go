@@ -191,7 +191,7 @@ func (o Options) config(id string) Config {
 		Network: network,
 		Spec: control.Spec{
 			VM: vmm.Config{
-				Kernel: o.Kernel, Args: o.KernelArgs, Initrd: o.Initrd, PVM: o.PVM, VCPUs: o.CPUs.VCPUs(), Memory: o.Memory,
+				Kernel: o.Kernel, MapKernel: !o.OwnKernel, Args: o.KernelArgs, Initrd: o.Initrd, PVM: o.PVM, VCPUs: o.CPUs.VCPUs(), Memory: o.Memory,
 				Disks: disks, NICs: nics(network, o.Limits), Vsock: vsockFile, Verbose: o.Console,
 			},
 			Interface: network.Interface(),

@@ -62,6 +62,9 @@ type Range struct {
 type Config struct {
 	Kernel File // ELF vmlinux or bzImage
 	Initrd File // nil for none
+	// Map, if set, lays size bytes of Kernel from off on at gpa, all on whole
+	// pages, copy on write: it is used for what the kernel only reads.
+	Map func(gpa uint64, off int64, size int) error
 	// Cmdline is the kernel's command line.
 	Cmdline string
 	VCPUs   int
@@ -83,7 +86,7 @@ func Load(mem Memory, cfg Config) (entry uint64, err error) {
 	if img.end > low {
 		return 0, fmt.Errorf("the kernel needs %d MiB of memory, the machine has %d MiB", toMiB(img.end), low>>20)
 	}
-	if err := img.load(mem); err != nil {
+	if err := img.load(mem, cfg.Map); err != nil {
 		return 0, err
 	}
 	z := zeroPage{header: img.header, ram: cfg.RAM}

@@ -25,6 +25,7 @@ type image struct {
 type segment struct {
 	gpa, size, room uint64
 	off             int64
+	constant        bool // the kernel does not write there, but to patch its code
 }
 
 // parseKernel reads the headers of f, which may hold anything.
@@ -50,8 +51,15 @@ func parseKernel(f File) (*image, error) {
 	return img, nil
 }
 
-func (img *image) load(mem Memory) error {
+func (img *image) load(mem Memory, mapPages func(gpa uint64, off int64, size int) error) error {
 	for _, s := range img.segments {
+		if mapPages != nil && s.constant && s.gpa%pageSize == 0 && s.off%pageSize == 0 {
+			whole := s.size &^ (pageSize - 1)
+			if err := mapPages(s.gpa, s.off, int(whole)); err != nil {
+				return err
+			}
+			s.gpa, s.off, s.size = s.gpa+whole, s.off+int64(whole), s.size-whole
+		}
 		if err := readInto(mem, s.gpa, img.file, s.off, s.size, "kernel"); err != nil {
 			return err
 		}
@@ -74,6 +82,7 @@ const (
 	elfTypeExec    = 2
 	elfMachineX86  = 62
 	elfLoad        = 1 // PT_LOAD
+	elfFlagWrite   = 2 // PF_W
 	elfMaxSegments = 64
 )
 
@@ -127,7 +136,9 @@ func (img *image) addSegment(phdr []byte, fileSize int64) error {
 		return fmt.Errorf("segment of %d bytes at %#x lies over another: %w", memSize, gpa, ErrNoKernel)
 	}
 	img.end = max(img.end, gpa+memSize)
-	img.segments = append(img.segments, segment{gpa: gpa, size: size, room: memSize, off: int64(off)})
+	img.segments = append(img.segments, segment{
+		gpa: gpa, size: size, room: memSize, off: int64(off), constant: le.Uint32(phdr[4:])&elfFlagWrite == 0,
+	})
 	return nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 
@@ -194,6 +195,43 @@ func TestLoadELF(t *testing.T) {
 	loaded(t, mem, 1<<20, file[0x1000:0x2000])
 	loaded(t, mem, 1<<20+0x1000, make([]byte, 0x1000))
 	loaded(t, mem, 3<<20+5, file[0x3001:0x3fff])
+}
+
+// TestLoadMaps: whole pages of what the kernel does not write are mapped, the rest
+// is read.
+func TestLoadMaps(t *testing.T) {
+	file := elfFile(0x6000, 1<<20,
+		phdr{elfLoad, 0x1000, 1 << 20, 0x1234, 0x2000},
+		phdr{elfLoad, 0x3000, 2 << 20, 0x1000, 0x1000}, // written
+		phdr{elfLoad, 0x4001, 3<<20 + 1, 0x1800, 0x1800},
+	)
+	file = with(file, elfHeaderSize+elfPhdrSize+4, uint32(elfFlagWrite))
+	mem, ranges := ram(t, 16<<20)
+	type mapped struct {
+		gpa  uint64
+		off  int64
+		size int
+	}
+	var maps []mapped
+	cfg := Config{Kernel: bytes.NewReader(file), VCPUs: 1, RAM: ranges}
+	cfg.Map = func(gpa uint64, off int64, size int) error {
+		maps = append(maps, mapped{gpa, off, size})
+		return nil
+	}
+	if _, err := Load(mem, cfg); err != nil {
+		t.Fatal(err)
+	}
+	if want := []mapped{{1 << 20, 0x1000, 0x1000}}; !slices.Equal(maps, want) {
+		t.Errorf("mapped %+v, want %+v", maps, want)
+	}
+	loaded(t, mem, 1<<20, make([]byte, 0x1000))
+	loaded(t, mem, 1<<20+0x1000, file[0x2000:0x2234])
+	loaded(t, mem, 2<<20, file[0x3000:0x4000])
+	loaded(t, mem, 3<<20+1, file[0x4001:0x5801])
+	cfg.Map = func(uint64, int64, int) error { return errBroken }
+	if _, err := Load(mem, cfg); !errors.Is(err, errBroken) {
+		t.Errorf("got %v", err)
+	}
 }
 
 func TestLoadBzImage(t *testing.T) {

@@ -68,6 +68,26 @@ func New(size int64) (*RAM, error) {
 	return r, nil
 }
 
+// Map lays size bytes of f, from off on, at gpa in place of what is there, all on
+// whole pages. Writes, the guest's or this process's, go to a copy of the page. f
+// may be closed, but its bytes must not change as long as the RAM is used.
+func (r *RAM) Map(gpa uint64, f *os.File, off int64, size int) error {
+	b, err := r.Slice(gpa, size)
+	if err != nil {
+		return err
+	}
+	if size == 0 {
+		return nil
+	}
+	if err := mapOver(b, f, off); err != nil {
+		return fmt.Errorf("map %d bytes of %s at %#x: %w", size, f.Name(), gpa, err)
+	}
+	// All at once now rather than each at the guest's first touch. Linux before
+	// 5.14 cannot.
+	_ = unix.Madvise(b, unix.MADV_POPULATE_READ)
+	return unix.Madvise(b, unix.MADV_DONTDUMP)
+}
+
 // Close unmaps the RAM. No slice of it may be used afterwards.
 func (r *RAM) Close() error {
 	r.low, r.high = nil, nil

@@ -1,7 +1,10 @@
 package memory
 
 import (
+	"bytes"
 	"math"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -54,6 +57,51 @@ func TestSlice(t *testing.T) {
 				t.Errorf("len %d cap %d, want %d", len(b), cap(b), c.n)
 			}
 		})
+	}
+}
+
+// TestMap: a file's pages are the guest's, and what is written there is not the
+// file's nor another guest's.
+func TestMap(t *testing.T) {
+	const page = 4096
+	path := filepath.Join(t.TempDir(), "kernel")
+	want := bytes.Repeat([]byte("0123456789abcdef"), 3*page/16)
+	if err := os.WriteFile(path, want, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, b := newRAM(t, 1<<20), newRAM(t, 1<<20)
+	for _, r := range []*RAM{a, b} {
+		if err := r.Map(8*page, f, page, 2*page); err != nil {
+			t.Fatal(err)
+		}
+		for _, bad := range []struct{ gpa, off, size int64 }{
+			{1<<20 - page, 0, 2 * page}, {HoleStart, 0, page}, {8, 0, page}, {0, 8, page},
+		} {
+			if err := r.Map(uint64(bad.gpa), f, bad.off, int(bad.size)); err == nil {
+				t.Errorf("mapped %+v", bad)
+			}
+		}
+	}
+	_ = f.Close()
+	for gpa, text := range map[uint64][]byte{7 * page: make([]byte, page), 8 * page: want[page:], 10 * page: make([]byte, page)} {
+		if got, err := a.Slice(gpa, len(text)); err != nil || !bytes.Equal(got, text) {
+			t.Errorf("at %#x: %v, or other bytes", gpa, err)
+		}
+	}
+	mine, err := a.Slice(9*page, 4)
+	if err != nil {
+		t.Fatal(err)
+	}
+	copy(mine, "mine")
+	if others, err := b.Slice(9*page, 4); err != nil || string(others) != "0123" {
+		t.Errorf("another guest's: %q, %v", others, err)
+	}
+	if now, err := os.ReadFile(path); err != nil || !bytes.Equal(now, want) {
+		t.Errorf("the file has changed, %v", err)
 	}
 }
 
