@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/mvm-project/mvm/guestinit/internal/cgroup"
-	"github.com/mvm-project/mvm/guestinit/internal/stage"
+	"github.com/mvm-project/mvm/guestinit/internal/launch"
 	"github.com/mvm-project/mvm/guestinit/proto"
 )
 
@@ -25,11 +25,10 @@ type container struct {
 
 	// The rest is guarded by session.mu.
 	first     *process // whose end is the container's; nil before the first Spawn
-	alive     bool     // first has begun
 	processes map[string]*process
 	frozen    bool
 	dying     bool          // no more processes are started
-	stages    int           // first stages under way
+	helpers   int           // processes of guestinit's own in it
 	gone      chan struct{} // closed when nothing is left of it
 
 	others sync.WaitGroup // processes but for first, until their Exited was sent
@@ -48,12 +47,6 @@ func (s *session) create(spec proto.Container) error {
 	}
 	if err := s.delegate(); err != nil {
 		return err
-	}
-	if slices.Contains(namespaces(spec), proto.UserNamespace) {
-		// Go writes a child's ID maps there.
-		if err := s.mountProc(); err != nil {
-			return err
-		}
 	}
 	s.created++
 	place := "/" + strconv.Itoa(s.created)
@@ -77,7 +70,7 @@ func (s *session) delegate() error {
 		return nil
 	}
 	const flags = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
-	err := stage.MountAll([]stage.Mount{{Source: "cgroup", Target: cgroupDir, FSType: "cgroup2", Flags: flags}})
+	err := launch.MountAll([]launch.Mount{{Source: "cgroup", Target: cgroupDir, FSType: "cgroup2", Flags: flags}})
 	if err != nil {
 		return err
 	}
@@ -91,15 +84,15 @@ func (c *container) giveBack() error {
 	return c.root.unmount()
 }
 
-// stageThreads is how many threads first stages, which are Go programs, may have
-// beyond the container's limit until they are the process.
-const stageThreads = 32
+// helperThreads is how many threads guestinit may have in a container, where it is
+// a container's init or copies files, beyond the container's limit.
+const helperThreads = 32
 
 // limit sets limits. It needs session.mu.
 func (c *container) limit(l proto.Limits) error {
 	pids := l.PIDs
-	if pids > 0 && c.stages > 0 {
-		l.PIDs += stageThreads
+	if pids > 0 && c.helpers > 0 {
+		l.PIDs += helperThreads
 	}
 	if err := c.group.Limit(l); err != nil {
 		return err
@@ -110,11 +103,14 @@ func (c *container) limit(l proto.Limits) error {
 	return nil
 }
 
-// staging counts a first stage that begins (1) or is done (-1), for the sake of
-// the limit of processes. It needs session.mu.
-func (c *container) staging(change int) error {
-	c.stages += change
-	if c.Limits.PIDs <= 0 || c.stages > 1 || c.stages == 1 && change < 0 {
+// help counts p, if it is guestinit, among those at work in the container (1) or no
+// more (-1), for the sake of the limit of processes. It needs session.mu.
+func (c *container) help(p *process, change int) error {
+	if !p.init && !p.archive {
+		return nil
+	}
+	c.helpers += change
+	if c.Limits.PIDs <= 0 || c.helpers > 1 || c.helpers == 1 && change < 0 {
 		return nil
 	}
 	return c.limit(proto.Limits{PIDs: c.Limits.PIDs})
@@ -140,7 +136,7 @@ func (s *session) findProcess(id, process string) (*process, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	p := c.processes[process]
-	if p == nil {
+	if p == nil || p.pid == 0 {
 		return nil, proto.Errorf(proto.NoProcess, "no process %s in container %s", process, id)
 	}
 	return p, nil

@@ -7,7 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/mvm-project/mvm/guestinit/internal/stage"
+	"github.com/mvm-project/mvm/guestinit/internal/launch"
 )
 
 // Where PID 1 puts things; a container sees none of it.
@@ -20,7 +20,7 @@ const (
 
 // mountEarly makes what PID 1 itself needs: device nodes, and a place for mounts.
 func mountEarly() error {
-	return stage.MountAll([]stage.Mount{
+	return launch.MountAll([]launch.Mount{
 		{Source: "dev", Target: "/dev", FSType: "devtmpfs", Flags: unix.MS_NOSUID, Data: "mode=0755"},
 		{Source: "run", Target: runDir, FSType: "tmpfs", Flags: unix.MS_NOSUID | unix.MS_NODEV, Data: "mode=0755"},
 	})
@@ -29,7 +29,7 @@ func mountEarly() error {
 // raiseFiles lets PID 1, and what it starts, have more files open than the kernel
 // gives its first process.
 func raiseFiles() error {
-	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: stage.HardFiles, Max: stage.HardFiles}); err != nil {
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: launch.HardFiles, Max: launch.HardFiles}); err != nil {
 		return fmt.Errorf("raise the limit of open files: %w", err)
 	}
 	return nil

@@ -3,19 +3,20 @@
 // streams, reaps every orphan, and reports how each process ended.
 // docs/guestinit.md draws how it works, docs/protocol.md what it says.
 //
-// The same program, started by itself, is the first stage of a container's
-// process, and a container's init: package stage.
+// The same program, started by itself, is a container's init, and copies files in
+// containers: package launch.
 package main
 
 import (
 	"fmt"
 	"os"
+	"runtime"
 	"runtime/debug"
 
 	"github.com/mdlayher/vsock"
 	"golang.org/x/sys/unix"
 
-	"github.com/mvm-project/mvm/guestinit/internal/stage"
+	"github.com/mvm-project/mvm/guestinit/internal/launch"
 	"github.com/mvm-project/mvm/guestinit/proto"
 )
 
@@ -26,13 +27,19 @@ func main() {
 	debug.SetMemoryLimit(32 << 20)
 	if len(os.Args) > 1 {
 		switch os.Args[1] {
-		case stage.Name:
-			stage.Main()
-		case stage.InitName:
-			stage.Init(os.Args[2:])
+		case launch.ArchiveName:
+			launch.Archive(os.Args[2:])
+		case launch.InitName:
+			launch.Init(os.Args[2:])
 		}
 	}
-	if err := boot(); err != nil {
+	// A goroutine that changes its thread's namespaces takes the thread with it when
+	// it ends (package launch). The first thread cannot end, and would keep the
+	// container's mounts: nothing but this waits on it.
+	runtime.LockOSThread()
+	ended := make(chan error)
+	go func() { ended <- boot() }() // as long as the machine
+	if err := <-ended; err != nil {
 		die(err)
 	}
 	reset()
@@ -47,7 +54,11 @@ func boot() error {
 	if err != nil {
 		return err
 	}
-	s := newSession(control, dial, "/init")
+	self, err := openSelf()
+	if err != nil {
+		return err
+	}
+	s := newSession(control, dial, self)
 	go s.reaper.Run() // as long as the machine
 	return s.serve()
 }
@@ -74,8 +85,18 @@ func die(err error) {
 	reset()
 }
 
-// reset ends the machine. PID 1 must not return.
+// The i8042 resets the machine when it is told to pulse its first output line.
+const (
+	i8042Command    = 0x64
+	i8042PulseReset = 0xfe
+)
+
+// reset ends the machine. PID 1 must not return. The kernel's way shuts devices
+// down first that are gone a moment later: only a machine without an i8042 goes it.
 func reset() {
+	if ports, err := os.OpenFile("/dev/port", os.O_WRONLY, 0); err == nil {
+		_, _ = ports.WriteAt([]byte{i8042PulseReset}, i8042Command)
+	}
 	_ = unix.Reboot(unix.LINUX_REBOOT_CMD_RESTART)
 	os.Exit(1) // the kernel panics, and resets for that
 }

@@ -5,6 +5,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/mvm-project/mvm/guestinit/internal/launch"
 	"github.com/mvm-project/mvm/guestinit/internal/reaper"
 	"github.com/mvm-project/mvm/guestinit/proto"
 )
@@ -13,13 +14,16 @@ import (
 type process struct {
 	container *container
 	id        string
-	pid       int
-	pidfd     int
 	first     bool // of its container
-	socket    *os.File
+	joins     int  // if it is not: a pidfd of the first, until it is started
+	archive   bool // it is a Go program as long as it runs
+	init      bool // it is one until it has started its program
 	streams   []*stream
-	terminal  *os.File // the master; nil if there is none
 	ended     chan reaper.Ending
+
+	// Set, under session.mu, once it has begun.
+	pid, pidfd int
+	terminal   *os.File // the master; nil if there is none
 }
 
 // spawn starts a process; a goroutine replies when it runs or has failed to.
@@ -29,10 +33,10 @@ func (s *session) spawn(id uint64, m proto.Spawn) {
 		s.reply(id, proto.Reply{}, err)
 		return
 	}
-	go s.watch(id, p) // ends with the process
+	go s.watch(id, p, m.Spec) // ends with the process
 }
 
-// begin starts a process's first stage.
+// begin gives a process its place in the container.
 func (s *session) begin(m proto.Spawn) (*process, error) {
 	if err := proto.CheckID(m.Process); err != nil {
 		return nil, err
@@ -47,72 +51,111 @@ func (s *session) begin(m proto.Spawn) (*process, error) {
 		return nil, proto.Errorf(proto.Exists, "process %s is there already", m.Process)
 	case c.frozen:
 		return nil, proto.Errorf(proto.Invalid, "container %s is frozen: thaw it first", m.Container)
-	case c.first != nil && !c.alive:
+	case c.first != nil && c.first.pid == 0:
 		return nil, proto.Errorf(proto.Invalid, "container %s is being started", m.Container)
 	}
-	p := &process{container: c, id: m.Process, first: c.first == nil, ended: make(chan reaper.Ending, 1)}
-	if err := c.staging(1); err != nil {
-		return nil, err
+	p := &process{
+		container: c, id: m.Process, first: c.first == nil, ended: make(chan reaper.Ending, 1),
+		archive: m.Spec.Archive != nil, init: m.Spec.Init && m.Spec.Archive == nil,
 	}
-	if err := s.fork(p, m.Spec); err != nil {
-		_ = c.staging(-1) // the limit was set before
+	if err := c.place(p); err != nil {
 		return nil, err
 	}
 	c.processes[m.Process] = p
-	if p.first {
-		c.first = p
-	} else {
-		c.others.Add(1)
-	}
 	return p, nil
 }
 
-// watch carries a process to its end.
-func (s *session) watch(id uint64, p *process) {
-	report, terminal, err := readReport(p.socket)
-	if err == nil {
-		err = p.connect(terminal)
+// place makes p the container's first process or another one. It needs session.mu.
+func (c *container) place(p *process) error {
+	if p.first {
+		if err := c.help(p, 1); err != nil {
+			return err
+		}
+		c.first = p
+		return nil
 	}
+	if err := joinable(c.Container); err != nil {
+		return err
+	}
+	// The first may end, and its pidfd with it, while this one is being prepared.
+	fd, err := unix.FcntlInt(uintptr(c.first.pidfd), unix.F_DUPFD_CLOEXEC, 0)
 	if err != nil {
-		_ = s.reaper.Kill(p.pid, unix.SIGKILL) // if it is not that it failed by itself
+		return err
+	}
+	if err := c.help(p, 1); err != nil {
+		_ = unix.Close(fd)
+		return err
+	}
+	p.joins = fd
+	c.others.Add(1)
+	return nil
+}
+
+// watch carries a process to its end.
+func (s *session) watch(id uint64, p *process, spec proto.Process) {
+	l, started, err := s.launch(p, spec)
+	if !p.first {
+		_ = unix.Close(p.joins)
+	}
+	if err == nil {
+		err = s.follow(p, l, started)
+	} else {
 		p.disconnect()
 	}
-	err = s.started(p, err)
 	if err != nil {
-		<-p.ended
 		s.forget(p)
 		s.reply(id, proto.Reply{}, err)
 		return
 	}
-	s.reply(id, proto.Reply{Spawned: &proto.Spawned{PID: report.PID, VMPID: p.pid}}, nil)
+	s.reply(id, proto.Reply{Spawned: &proto.Spawned{PID: started.Inner, VMPID: started.PID}}, nil)
 	if p.first {
 		go s.watchOOM(p.container) // ends with the container
 	}
 	s.exited(p, <-p.ended)
 }
 
-// started notes that a first stage is done: it has become the process, or err.
-func (s *session) started(p *process, err error) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	c := p.container
-	if e := c.staging(-1); e != nil && err == nil {
-		err = e
-		_ = s.reaper.Kill(p.pid, unix.SIGKILL)
+// follow connects what has been started, and notes that it has begun. If that
+// fails it is no more.
+func (s *session) follow(p *process, l *launch.Launch, started launch.Started) error {
+	err := l.Verdict()
+	if err == nil {
+		err = p.connect(l.Terminal)
 	}
-	if err == nil && p.first {
-		c.alive = true
+	if err != nil {
+		p.disconnect()
+		_ = l.Terminal.Close()
+	} else {
+		err = s.began(p, l, started)
+	}
+	if err != nil {
+		_ = s.reaper.Kill(started.PID, unix.SIGKILL) // if it has not ended by itself
+		<-p.ended
+		_ = unix.Close(started.PIDFD)
 	}
 	return err
 }
 
-// forget undoes a spawn that failed, after the end of its first stage.
+// began notes that a process has begun.
+func (s *session) began(p *process, l *launch.Launch, started launch.Started) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if p.init {
+		if err := p.container.help(p, -1); err != nil {
+			return err
+		}
+		p.init = false
+	}
+	p.pid, p.pidfd, p.terminal = started.PID, started.PIDFD, l.Terminal
+	return nil
+}
+
+// forget undoes a spawn that failed.
 func (s *session) forget(p *process) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c := p.container
 	delete(c.processes, p.id)
-	_ = unix.Close(p.pidfd)
+	_ = c.help(p, -1) // the limit was set before
 	switch {
 	case !p.first:
 		c.others.Done()
@@ -144,6 +187,7 @@ func (s *session) exited(p *process, e reaper.Ending) {
 	s.mu.Lock()
 	delete(c.processes, p.id)
 	_ = unix.Close(p.pidfd)
+	_ = c.help(p, -1) // the limit was set before
 	c.dying = c.dying || p.first
 	s.mu.Unlock()
 	if !p.first {

@@ -7,7 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/mvm-project/mvm/guestinit/internal/stage"
+	"github.com/mvm-project/mvm/guestinit/internal/launch"
 	"github.com/mvm-project/mvm/guestinit/proto"
 )
 
@@ -28,15 +28,15 @@ func (r root) mount() error {
 	if r.ImageFS != "erofs" && r.ImageFS != "ext4" {
 		return proto.Errorf(proto.Invalid, "image disk with file system %q: erofs or ext4 is needed", r.ImageFS)
 	}
-	layer := stage.Mount{Source: "layer", Target: r.layerDir(), FSType: "tmpfs", Flags: unix.MS_NOSUID | unix.MS_NODEV, Data: "mode=0755"}
+	layer := launch.Mount{Source: "layer", Target: r.layerDir(), FSType: "tmpfs", Flags: unix.MS_NOSUID | unix.MS_NODEV, Data: "mode=0755"}
 	if r.keepsLayer() {
-		layer = stage.Mount{Source: r.Layer, Target: r.layerDir(), FSType: "ext4", Flags: unix.MS_NOATIME, Data: r.layerOptions()}
+		layer = launch.Mount{Source: r.Layer, Target: r.layerDir(), FSType: "ext4", Flags: unix.MS_NOATIME, Data: r.layerOptions()}
 	}
 	if err := readAhead(r.Image); err != nil {
 		return err
 	}
-	image := stage.Mount{Source: r.Image, Target: r.imageDir(), FSType: r.ImageFS, Flags: unix.MS_RDONLY}
-	if err := stage.MountAll([]stage.Mount{image, layer}); err != nil {
+	image := launch.Mount{Source: r.Image, Target: r.imageDir(), FSType: r.ImageFS, Flags: unix.MS_RDONLY}
+	if err := launch.MountAll([]launch.Mount{image, layer}); err != nil {
 		return err
 	}
 	upper, work := r.layerDir()+"/upper", r.layerDir()+"/work" // a disk has them already
@@ -48,7 +48,7 @@ func (r root) mount() error {
 	if err := copyMode(r.imageDir(), upper); err != nil {
 		return err
 	}
-	return stage.MountAll([]stage.Mount{{
+	return launch.MountAll([]launch.Mount{{
 		Source: "overlay", Target: r.mergedDir(), FSType: "overlay",
 		Data: "lowerdir=" + r.imageDir() + ",upperdir=" + upper + ",workdir=" + work,
 	}})
@@ -104,27 +104,31 @@ func copyMode(from, to string) error {
 	return nil
 }
 
-// unmount leaves the writable layer clean on its disk. What holds on to a mount
-// after the container's end is detached: its data is synced.
+// unmount writes the writable layer to its disk and unmounts all. The write comes
+// first: what still holds on to a mount, though it be a thread on its way out, keeps
+// the layer's file system up and unwritten, whether unmounting succeeds or not.
 func (r root) unmount() error {
-	var busy, lost error
+	var lost, busy error
+	if r.keepsLayer() && !r.Discard {
+		lost = syncFS(r.layerDir())
+	}
 	for _, dir := range []string{r.mergedDir(), r.layerDir(), r.imageDir()} {
 		err := unix.Unmount(dir, 0)
 		if errors.Is(err, unix.EBUSY) {
-			if dir == r.layerDir() && r.keepsLayer() && !r.Discard {
-				lost = syncFS(dir)
-			}
 			err = unix.Unmount(dir, unix.MNT_DETACH)
 		}
 		if err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) { // was never mounted
 			busy = errors.Join(busy, fmt.Errorf("unmount %s: %w", dir, err))
 		}
 	}
-	return errors.Join(busy, lost)
+	return errors.Join(lost, busy)
 }
 
 func syncFS(dir string) error {
 	f, err := os.Open(dir)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil // was never mounted
+	}
 	if err != nil {
 		return err
 	}

@@ -6,14 +6,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/mvm-project/mvm/guestinit/internal/launch"
 	"github.com/mvm-project/mvm/guestinit/internal/procs"
 	"github.com/mvm-project/mvm/guestinit/internal/reaper"
-	"github.com/mvm-project/mvm/guestinit/internal/stage"
 	"github.com/mvm-project/mvm/guestinit/proto"
 )
 
@@ -28,7 +29,7 @@ type conn interface {
 type session struct {
 	control conn
 	dial    func(proto.Message) (conn, error)
-	exe     string // this program
+	self    *os.File // this program
 	reaper  *reaper.Reaper
 
 	sending sync.Mutex // held while a frame is written
@@ -43,8 +44,8 @@ type session struct {
 	containers map[string]*container
 }
 
-func newSession(control conn, dial func(proto.Message) (conn, error), exe string) *session {
-	return &session{control: control, dial: dial, exe: exe, reaper: reaper.New(), containers: map[string]*container{}}
+func newSession(control conn, dial func(proto.Message) (conn, error), self *os.File) *session {
+	return &session{control: control, dial: dial, self: self, reaper: reaper.New(), containers: map[string]*container{}}
 }
 
 // send tells the host. A host that is gone takes the machine with it.
@@ -248,15 +249,12 @@ func (s *session) list(id string) (proto.Reply, error) {
 }
 
 // mountProc mounts what PID 1 can do without until it is asked for: the machine's
-// procfs, and the sysfs that a user namespace has to see to mount its own.
+// procfs.
 func (s *session) mountProc() error {
 	if s.procfs {
 		return nil
 	}
-	err := stage.MountAll([]stage.Mount{
-		{Source: "proc", Target: procDir, FSType: "proc"},
-		{Source: "sysfs", Target: "/sys", FSType: "sysfs"},
-	})
+	err := launch.MountAll([]launch.Mount{{Source: "proc", Target: procDir, FSType: "proc"}})
 	s.procfs = err == nil
 	return err
 }

@@ -13,7 +13,7 @@ import (
 const streamBuffer = 64 << 10
 
 // stream is one of a process's streams, from its pipe or terminal to the host.
-// The connection is made while the first stage is at work.
+// The connection is made while the process is being prepared.
 type stream struct {
 	name string
 	file *os.File // PID 1's end
@@ -30,7 +30,7 @@ func (f files) close() {
 	}
 }
 
-// makeStreams makes what p's first stage gets as its standard streams, and begins
+// makeStreams makes what p gets as its standard streams, and begins
 // to connect the other ends to the host.
 func (s *session) makeStreams(p *process, spec proto.Process) (stdio files, err error) {
 	defer func() {
@@ -93,7 +93,6 @@ func (p *process) connect(terminal *os.File) error {
 		}
 		return err
 	}
-	p.terminal = terminal
 	if len(p.streams) == 0 && terminal != nil {
 		go drain(terminal) // ends when nobody has the terminal open
 	}

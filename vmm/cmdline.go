@@ -11,7 +11,7 @@ import (
 func baseArgs() []string {
 	return []string{
 		"reboot=k", "panic=-1", "keep_bootcon", "earlycon=uart8250,io,0x3f8",
-		"8250.nr_uarts=0", "no_timer_check", "noreplace-smp",
+		"8250.nr_uarts=0", "no_timer_check", "noreplace-smp", "rootfstype=ramfs",
 	}
 }
 

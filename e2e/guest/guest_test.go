@@ -150,6 +150,25 @@ func TestExec(t *testing.T) {
 	h.refused(proto.Invalid, proto.Request{Spawn: &proto.Spawn{Container: "c", Process: "../z", Spec: shell("")}})
 }
 
+// No thread of PID 1 stays in a container's namespaces, and keeps its mounts, once
+// what it was for has begun.
+func TestThreadsEnd(t *testing.T) {
+	h := boot(t)
+	h.create("c", func(c *proto.Container) { c.Namespaces = []proto.Namespace{} })
+	h.spawn("c", "first", idle())
+	for range 40 {
+		if _, errs, e := h.run("c", "x", shell("true")); e.Code != 0 {
+			t.Fatalf("%q %+v", errs, e)
+		}
+	}
+	p := shell(`for i in 1 2 3 4 5 6 7 8 9; do
+		n=$(for t in /proc/1/task/*/ns/mnt; do readlink $t; done | sort -u | wc -l); [ $n = 1 ] && break; sleep 0.3; done; echo $n`)
+	p.AllCapabilities, p.Unconfined = true, true
+	if out, errs, _ := h.run("c", "look", p); out != "1\n" {
+		t.Errorf("PID 1 is in %q mount namespaces, %q", out, errs)
+	}
+}
+
 func TestStdin(t *testing.T) {
 	h := alive(t, nil)
 	p := shell("sha256sum; echo done >&2")

@@ -38,7 +38,7 @@ const (
 
 // qemuArgs are vmm's words of the kernel's command line; microvm has no i8042 to
 // reset by, and its guest measures the TSC unless told. guestinit without a vsock device says so on the console and resets.
-const qemuArgs = "quiet loglevel=3 reboot=t panic=-1 keep_bootcon earlycon=uart8250,io,0x3f8 8250.nr_uarts=0 no_timer_check noreplace-smp tsc=reliable"
+const qemuArgs = "quiet loglevel=3 reboot=t panic=-1 keep_bootcon earlycon=uart8250,io,0x3f8 8250.nr_uarts=0 no_timer_check noreplace-smp rootfstype=ramfs tsc=reliable"
 
 // kernelArgsEnv has the host's words for every guest's command line.
 const kernelArgsEnv = "MVM_KERNEL_ARGS"

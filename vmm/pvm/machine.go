@@ -20,9 +20,8 @@ func Args(tscKHz int) []string {
 		fmt.Sprintf("tsc_early_khz=%d", tscKHz),
 		// Anonymous memory comes by 16 to 64 KiB a page fault, each of which is dear.
 		"thp_anon=16K-64K:always",
-		// The initramfs is unpacked without accounting for each page, and stays:
-		// freeing it is work too.
-		"rootfstype=ramfs", "retain_initrd",
+		// The initramfs stays: freeing it is work too.
+		"retain_initrd",
 		// Making data read-only or not executable splits large pages, at 0.1 s.
 		"rodata=off",
 	}

@@ -128,7 +128,7 @@ func filtered() int {
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return 3
 	}
-	if err := Load(p); err != nil {
+	if err := set(p); err != nil {
 		return 4
 	}
 	_, vsock := unix.Socket(unix.AF_VSOCK, unix.SOCK_STREAM, 0)

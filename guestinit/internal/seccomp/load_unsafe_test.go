@@ -7,9 +7,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Load sets the filter for the calling thread and what it becomes. It needs
+// set sets the filter for the calling thread and what it becomes. It needs
 // CAP_SYS_ADMIN or no-new-privs.
-func Load(filter []unix.SockFilter) error {
+func set(filter []unix.SockFilter) error {
 	prog := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
 	// The pointer is converted in the call itself, which keeps prog, and with it
 	// filter, alive and in place; the kernel copies both.

@@ -1,4 +1,4 @@
-package stage
+package launch
 
 import (
 	"os"
@@ -12,40 +12,43 @@ import (
 	"github.com/mvm-project/mvm/guestinit/proto"
 )
 
-func TestSearch(t *testing.T) {
+func TestCandidates(t *testing.T) {
 	for _, c := range []struct {
-		name   string
-		answer map[string]error // of paths; ENOENT for others
-		path   string
-		code   proto.Code // "": it runs
+		name, path string
+		want       []string
 	}{
-		{"ls", map[string]error{"/b/ls": nil}, "/a:/b", ""},
-		{"ls", map[string]error{"./ls": nil}, "/a::/b", ""},
-		{"ls", nil, "/a:/b", proto.NotFound},
-		{"ls", map[string]error{"/a/ls": unix.EACCES, "/b/ls": nil}, "/a:/b", ""},
-		{"ls", map[string]error{"/a/ls": unix.EACCES}, "/a:/b", proto.NotExecutable},
-		{"ls", map[string]error{"/a/ls": unix.ENOTDIR}, "/a:/b", proto.NotFound},
-		{"ls", map[string]error{"/a/ls": nil}, "", proto.NotFound},
-		{"/x/ls", map[string]error{"/x/ls": nil}, "", ""},
-		{"/x/ls", nil, "/a", proto.NotFound},
-		{"./ls", map[string]error{"./ls": unix.ENOEXEC}, "/a", proto.NotExecutable},
-		{"/x/ls", map[string]error{"/x/ls": unix.E2BIG}, "", proto.NotExecutable},
+		{"ls", "/a:/b", []string{"/a/ls", "/b/ls"}},
+		{"ls", "/a::/b", []string{"/a/ls", "./ls", "/b/ls"}},
+		{"ls", "", []string{""}},
+		{"/x/ls", "/a", []string{"/x/ls"}},
+		{"./ls", "/a", []string{"./ls"}},
+		{"", "/a", []string{"/a/"}},
 	} {
-		err := search([]string{c.name}, []string{"X=1", "PATH=" + c.path}, func(path string) error {
-			if e, ok := c.answer[path]; ok {
-				return e
-			}
-			return unix.ENOENT
-		})
-		if c.code == "" && err != nil || c.code != "" && (err == nil || proto.ErrorOf(err).Code != c.code || !strings.Contains(err.Error(), c.name)) {
-			t.Errorf("%+v: %v", c, err)
+		if got := candidates(c.name, []string{"X=1", "PATH=" + c.path}); !cmp.Equal(got, c.want) {
+			t.Errorf("%+v: %q", c, got)
 		}
 	}
-	if err := search(nil, nil, nil); err == nil {
-		t.Error("no command")
-	}
-	if err := notStarted("/", unix.EACCES); !strings.Contains(err.Error(), "directory") {
-		t.Error(err)
+}
+
+func TestNotStarted(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		errno unix.Errno
+		code  proto.Code
+		text  string
+	}{
+		{"ls", unix.ENOENT, proto.NotFound, "$PATH"},
+		{"ls", unix.ENOTDIR, proto.NotFound, "$PATH"},
+		{"ls", unix.EACCES, proto.NotExecutable, "permission denied"},
+		{"/x/ls", unix.ENOENT, proto.NotFound, "no such file"},
+		{"/x/ls", unix.E2BIG, proto.NotExecutable, "too long"},
+		{"./ls", unix.ENOEXEC, proto.NotExecutable, "format"},
+		{"/", unix.EACCES, proto.NotExecutable, "directory"},
+	} {
+		err := proto.ErrorOf(notStarted(c.name, c.errno))
+		if err.Code != c.code || !strings.Contains(err.Text, c.text) || !strings.Contains(err.Text, c.name) {
+			t.Errorf("%+v: %+v", c, err)
+		}
 	}
 }
 

@@ -1,4 +1,4 @@
-package stage
+package launch
 
 import (
 	"fmt"
@@ -48,20 +48,20 @@ func accounts(path string) io.ReadCloser {
 	return os.NewFile(uintptr(fd), path)
 }
 
-// setUser becomes the user.
-func setUser(u *user.ExecUser) error {
-	// The streams are the process's own, also by name (/dev/stdout).
-	for fd := range 3 {
-		_ = unix.Fchown(fd, u.Uid, -1) // /dev/null stays root's on a read-only root
+// user has the child become the user. The streams are the process's own, also by
+// name (/dev/stdout).
+func (l *Launch) user(u *user.ExecUser) {
+	for _, f := range l.order.Stdio {
+		// /dev/null stays root's on a read-only root.
+		_ = unix.Fchown(int(f.Fd()), int(outside(l.order.Container.Users, uint32(u.Uid))), -1)
 	}
-	if err := unix.Setgroups(u.Sgids); err != nil {
-		return fmt.Errorf("set groups %v: %w", u.Sgids, err)
+	groups := make([]uint32, len(u.Sgids)+1) // one more, so that there is an address
+	for i, g := range u.Sgids {
+		groups[i] = uint32(g)
 	}
-	if err := unix.Setresgid(u.Gid, u.Gid, u.Gid); err != nil {
-		return fmt.Errorf("set group %d: %w", u.Gid, err)
-	}
-	if err := unix.Setresuid(u.Uid, u.Uid, u.Uid); err != nil {
-		return fmt.Errorf("set user %d: %w", u.Uid, err)
-	}
-	return nil
+	uid, gid := uintptr(u.Uid), uintptr(u.Gid)
+	l.plan.keep = append(l.plan.keep, groups)
+	l.plan.do(because(fmt.Sprintf("set groups %v", u.Sgids)), unix.SYS_SETGROUPS, uintptr(len(u.Sgids)), address(&l.plan, &groups[0]))
+	l.plan.do(because(fmt.Sprintf("set group %d", u.Gid)), unix.SYS_SETRESGID, gid, gid, gid)
+	l.plan.do(because(fmt.Sprintf("set user %d", u.Uid)), unix.SYS_SETRESUID, uid, uid, uid)
 }

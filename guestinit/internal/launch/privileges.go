@@ -1,9 +1,6 @@
-package stage
+package launch
 
 import (
-	"fmt"
-	"os"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -14,10 +11,11 @@ import (
 	"github.com/mvm-project/mvm/guestinit/proto"
 )
 
-// setPrivileges gives up what the process may not do. Of capabilities the
-// bounding set is enough: an exec as root gives those in it, and one as anybody
+// privileges has the child give up what the process may not do. Of capabilities
+// the bounding set is enough: an exec as root gives those in it, and one as anybody
 // else gives none (capabilities(7)).
-func setPrivileges(p proto.Process) error {
+func (l *Launch) privileges() error {
+	p := l.order.Process
 	names := p.Capabilities
 	if names == nil {
 		names = proto.DefaultCapabilities()
@@ -27,14 +25,13 @@ func setPrivileges(p proto.Process) error {
 		if err != nil {
 			return err
 		}
-		if err := capability.DropBound(drop...); err != nil {
-			return fmt.Errorf("drop capabilities: %w", err)
+		for _, c := range drop {
+			// The kernel may be older than the list.
+			l.plan.do(because("drop capabilities"), unix.SYS_PRCTL, unix.PR_CAPBSET_DROP, uintptr(c)).accept = unix.EINVAL
 		}
 	}
 	if p.NoNewPrivs {
-		if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
-			return fmt.Errorf("no-new-privs: %w", err)
-		}
+		l.plan.do(because("no-new-privs"), unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1)
 	}
 	if p.Unconfined {
 		return nil
@@ -46,7 +43,9 @@ func setPrivileges(p proto.Process) error {
 	if err != nil {
 		return err
 	}
-	return seccomp.Load(filter)
+	l.plan.do(because("set the seccomp filter"), unix.SYS_PRCTL, unix.PR_SET_SECCOMP, unix.SECCOMP_MODE_FILTER,
+		address(&l.plan, &unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}))
+	return nil
 }
 
 // allBut are the capabilities that are not in names.
@@ -98,37 +97,30 @@ const (
 	HardFiles = 524288
 )
 
-// setLimits sets what bounds the process itself. Limits come before the runtime
-// starts another thread for anything below.
-func setLimits(p proto.Process) error {
+// limits has the child set what bounds the process itself.
+func (l *Launch) limits() error {
+	p := l.order.Process
 	limits := append([]proto.Rlimit{{Name: "nofile", Soft: softFiles, Hard: HardFiles}}, p.Rlimits...)
-	for _, l := range limits {
-		resource, ok := rlimits()[l.Name]
+	for _, r := range limits {
+		resource, ok := rlimits()[r.Name]
 		if !ok {
-			return proto.Errorf(proto.Invalid, "resource limit %q is not known: see setrlimit(2)", l.Name)
+			return proto.Errorf(proto.Invalid, "resource limit %q is not known: see setrlimit(2)", r.Name)
 		}
-		if err := unix.Prlimit(0, resource, &unix.Rlimit{Cur: l.Soft, Max: l.Hard}, nil); err != nil {
-			return proto.Errorf(proto.Invalid, "set the resource limit %s to %d:%d: %w", l.Name, l.Soft, l.Hard, err)
+		failed := func(errno unix.Errno) error {
+			return proto.Errorf(proto.Invalid, "set the resource limit %s to %d:%d: %w", r.Name, r.Soft, r.Hard, errno)
 		}
+		l.plan.do(failed, unix.SYS_PRLIMIT64, 0, uintptr(resource), address(&l.plan, &unix.Rlimit{Cur: r.Soft, Max: r.Hard}))
 	}
 	if p.OOMScoreAdj != 0 {
-		if err := os.WriteFile("/proc/self/oom_score_adj", []byte(strconv.Itoa(p.OOMScoreAdj)), 0); err != nil {
-			return proto.Errorf(proto.Invalid, "set the OOM score adjustment to %d: %w", p.OOMScoreAdj, err)
-		}
+		l.plan.writeFile("/proc/self/oom_score_adj", strconv.Itoa(p.OOMScoreAdj), func(errno unix.Errno) error {
+			return proto.Errorf(proto.Invalid, "set the OOM score adjustment to %d: %w", p.OOMScoreAdj, errno)
+		})
 	}
 	if p.Nice != 0 {
-		if err := unix.Setpriority(unix.PRIO_PROCESS, 0, p.Nice); err != nil {
-			return proto.Errorf(proto.Invalid, "set the nice value to %d: %w", p.Nice, err)
+		failed := func(errno unix.Errno) error {
+			return proto.Errorf(proto.Invalid, "set the nice value to %d: %w", p.Nice, errno)
 		}
+		l.plan.do(failed, unix.SYS_SETPRIORITY, unix.PRIO_PROCESS, 0, uintptr(p.Nice))
 	}
 	return nil
-}
-
-// own says whether the container has a namespace of that kind for itself.
-func own(c proto.Container, kind proto.Namespace) bool {
-	kinds := c.Namespaces
-	if kinds == nil {
-		kinds = proto.DefaultNamespaces()
-	}
-	return slices.Contains(kinds, kind)
 }

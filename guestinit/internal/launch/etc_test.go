@@ -1,4 +1,4 @@
-package stage
+package launch
 
 import (
 	"net/netip"
