@@ -29,7 +29,11 @@ Parts that are here already are not fetched again.`,
 			}
 			var errs []error
 			for _, ref := range args {
-				img, err := pull(cmd.Context(), s, ref, o, progressTo(quiet))
+				fetch := func() (images.Image, error) { return pull(cmd.Context(), s, ref, o, progressTo(quiet)) }
+				if isBuiltin(ref) {
+					fetch = func() (images.Image, error) { return a.builtin(cmd.Context(), s) }
+				}
+				img, err := fetch()
 				if err != nil {
 					errs = append(errs, err)
 					continue

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -26,6 +27,11 @@ func (a *app) saveCommand() *cobra.Command {
 			s, err := a.images()
 			if err != nil {
 				return err
+			}
+			if slices.ContainsFunc(args, isBuiltin) {
+				if _, err := a.builtin(cmd.Context(), s); err != nil {
+					return err
+				}
 			}
 			if output != "" {
 				return saveFile(cmd.Context(), s, args, output)

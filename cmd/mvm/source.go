@@ -119,7 +119,7 @@ func (a *app) image(ctx context.Context, ref string, policy pullPolicy, platform
 }
 
 func (a *app) find(ctx context.Context, s *images.Store, ref string, policy pullPolicy, platform string) (images.Image, error) {
-	if ref == uroot.Name || ref+":latest" == uroot.Name {
+	if isBuiltin(ref) {
 		return a.builtin(ctx, s)
 	}
 	if policy != pullAlways {
@@ -151,6 +151,9 @@ func pull(ctx context.Context, s *images.Store, ref string, o images.PullOptions
 	defer done()
 	return s.Pull(ctx, ref, o)
 }
+
+// isBuiltin says whether ref is the image that is embedded in mvm.
+func isBuiltin(ref string) bool { return ref == uroot.Name || ref+":latest" == uroot.Name }
 
 // builtin finds the image that is embedded in mvm; it is loaded when it is first
 // used, and again when another build of mvm has another one.
