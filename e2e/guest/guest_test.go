@@ -154,7 +154,7 @@ func TestExec(t *testing.T) {
 // what it was for has begun; and no file stays open, whether that went well or not.
 func TestNothingStays(t *testing.T) {
 	h := boot(t)
-	h.create("c", func(c *proto.Container) { c.Namespaces = []proto.Namespace{} })
+	h.create("c", func(c *proto.Container) { c.Namespaces = []proto.Namespace{proto.UTSNamespace} })
 	h.spawn("c", "first", idle())
 	// What PID 1 has, once it is at rest: the mount namespaces it is in, and files.
 	held := func() string {

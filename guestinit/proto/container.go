@@ -14,7 +14,7 @@ type Container struct {
 	Limits  Limits `json:",omitzero"`
 	// Namespaces are those of its own, besides mount; nil: DefaultNamespaces. It
 	// shares the others with the machine.
-	Namespaces []Namespace `json:",omitempty"`
+	Namespaces []Namespace `json:",omitzero"`
 	// Users and Groups map IDs in a user namespace of its own.
 	Users  []IDMap `json:",omitempty"`
 	Groups []IDMap `json:",omitempty"`
