@@ -46,6 +46,7 @@ type conn struct {
 	writer *sync.Cond // waits for pending, guestNoSend, closed
 
 	isOpen, closed bool
+	left           bool   // the guest has reset it: it is to hear no more of it
 	flags          uint32 // control packets owed; the rx goroutine's list holds c while any is
 
 	// Guest to host, free-running counts of bytes (spec 5.10.6.3).
@@ -88,6 +89,15 @@ func (c *conn) opened() bool {
 	c.isOpen = true
 	c.reader.Signal()
 	return first
+}
+
+// abandon notes that the guest has reset the connection. It reports false if that
+// was never open: there is nothing to be finished.
+func (c *conn) abandon() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.left = true
+	return c.isOpen
 }
 
 // close ends the connection on the host; goroutines that wait for it return.
@@ -135,10 +145,10 @@ func (c *conn) peerCredit(h header) {
 }
 
 // credit is how many bytes the guest has room for. It needs mu. A guest whose
-// numbers make no sense has none.
+// numbers make no sense has none, nor has one that is gone.
 func (c *conn) credit() int {
 	inFlight := c.txCnt - c.peerFwd
-	if inFlight >= c.peerAlloc {
+	if c.left || inFlight >= c.peerAlloc {
 		return 0
 	}
 	return int(c.peerAlloc - inFlight)

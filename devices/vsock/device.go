@@ -22,8 +22,10 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -66,6 +68,7 @@ type Device struct {
 	mu       sync.Mutex
 	running  bool
 	conns    map[key]*conn
+	left     map[*conn]struct{}         // by the guest, with bytes still to be written to the socket
 	greeting map[*net.UnixConn]struct{} // of the host, before they said where to
 	nextPort uint32
 }
@@ -81,7 +84,7 @@ func New(cid uint64, path string) (*Device, error) {
 		}
 		return nil, fmt.Errorf("vsock: %w", err)
 	}
-	return &Device{cid: cid, path: path, ln: ln, conns: map[key]*conn{}, greeting: map[*net.UnixConn]struct{}{}}, nil
+	return &Device{cid: cid, path: path, ln: ln, conns: map[key]*conn{}, left: map[*conn]struct{}{}, greeting: map[*net.UnixConn]struct{}{}}, nil
 }
 
 // Close removes the socket. The device must be stopped.
@@ -131,8 +134,8 @@ func (d *Device) Stop() error {
 		return nil
 	}
 	d.running = false
-	conns := d.conns
-	d.conns = map[key]*conn{}
+	conns := slices.AppendSeq(slices.Collect(maps.Values(d.conns)), maps.Keys(d.left))
+	d.conns, d.left = map[key]*conn{}, map[*conn]struct{}{}
 	for uc := range d.greeting {
 		_ = uc.SetDeadline(time.Unix(1, 0)) // its goroutine closes it
 	}
@@ -162,7 +165,7 @@ func (d *Device) receive(chain *virtio.Chain) {
 		d.drop(c)
 		d.rx.stray(k)
 	case c != nil && h.op == opReset:
-		d.drop(c)
+		d.leave(c)
 	case c != nil:
 		if !c.packet(h, payload) {
 			d.reset(c)
@@ -206,21 +209,42 @@ func (d *Device) connect(k key, h header) bool {
 func (d *Device) full() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return len(d.conns) >= maxConns
+	return d.count() >= maxConns
 }
 
 // add takes c in, unless there are too many or the device has stopped.
 func (d *Device) add(c *conn) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if !d.running || len(d.conns) >= maxConns || d.conns[c.key] != nil {
+	if !d.running || d.count() >= maxConns || d.conns[c.key] != nil {
 		return false
 	}
 	d.conns[c.key] = c
 	return true
 }
 
-// drop ends c and forgets it, and reports whether it was still known; nil is no
+// count is how many connections there are, which the guest has to be refused more
+// of. It needs mu.
+func (d *Device) count() int { return len(d.conns) + len(d.left) }
+
+// leave takes c from the guest, which has reset it. What the guest sent before is
+// still written: Linux resets a connection that it has closed, and that the host has
+// not, after eight seconds (VSOCK_CLOSE_TIMEOUT), and the host's reader may be slow.
+func (d *Device) leave(c *conn) {
+	if !c.abandon() {
+		d.drop(c)
+		return
+	}
+	d.mu.Lock()
+	if d.conns[c.key] == c {
+		delete(d.conns, c.key)
+		d.left[c] = struct{}{}
+	}
+	d.mu.Unlock()
+	c.shutdown(shutBoth)
+}
+
+// drop ends c and forgets it, and reports whether the guest still knew it; nil is no
 // connection.
 func (d *Device) drop(c *conn) bool {
 	if c == nil {
@@ -231,6 +255,7 @@ func (d *Device) drop(c *conn) bool {
 	if known {
 		delete(d.conns, c.key)
 	}
+	delete(d.left, c)
 	d.mu.Unlock()
 	c.close()
 	return known

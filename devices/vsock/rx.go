@@ -149,8 +149,8 @@ func (c *conn) nextControl() (h header, last bool) {
 			continue
 		}
 		c.flags &^= f.flag
-		if c.closed {
-			break // the guest has been, or will be, told by a reset
+		if c.closed || c.left {
+			break // the guest has been, or will be, told by a reset, or has sent one
 		}
 		h = c.header(f.op)
 		if f.op == opShutdown {

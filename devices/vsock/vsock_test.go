@@ -178,6 +178,77 @@ func TestGuestCloses(t *testing.T) {
 	}
 }
 
+// TestGuestResetsAfterClose: what the guest sent before it closed arrives, though it
+// has lost patience with the host's reader. Its ports are free again meanwhile.
+func TestGuestResetsAfterClose(t *testing.T) {
+	g := ready(t)
+	ln := g.listen()
+	s, c := g.connect(ln, 5000)
+	sent := noise(2 * bufAlloc)
+	room := len(sent)
+	for n := s.credit(); n > 0 && room > 0; n = s.credit() {
+		n = min(n, room)
+		s.write(sent[len(sent)-room:][:n])
+		room -= n
+		g.send(packet(key{host: 9, guest: 9}, opData), nil) // answered after what is due before
+		for h, _ := s.receive(); h.op != opReset; h, _ = s.receive() {
+			s.heard(h)
+		}
+	}
+	sent = sent[:len(sent)-room]
+	if len(sent) < bufAlloc {
+		t.Fatalf("%d bytes sent: less than the device keeps", len(sent))
+	}
+	s.send(s.shutdownPacket(shutBoth), nil)
+	s.send(s.packet(opReset), nil)
+	again, other := g.connect(ln, 5000)
+	if got, err := io.ReadAll(c); err != nil || !bytes.Equal(got, sent) {
+		t.Errorf("the host reads %d bytes of %d, %v", len(got), len(sent), err)
+	}
+	again.write([]byte("next"))
+	if got := get(t, other, 4); string(got) != "next" {
+		t.Errorf("the host reads %q of the connection after", got)
+	}
+	g.quiet()
+}
+
+// TestLeftConnections: those that the guest has reset count among its connections
+// while their bytes are being written, and end with the device.
+func TestLeftConnections(t *testing.T) {
+	g := ready(t)
+	ln := g.listen()
+	unread := noise(bufAlloc) // more than the socket takes
+	var conns []*net.UnixConn
+	for range maxConns {
+		s, c := g.connect(ln, 5000)
+		s.write(unread)
+		for range 2 { // its credit ends, and it hears so or not
+			s.send(packet(key{host: 9, guest: 9}, opData), nil)
+			for h, _ := s.receive(); h.op != opReset; h, _ = s.receive() {
+				s.heard(h)
+			}
+			s.write(unread[:s.credit()])
+		}
+		s.send(s.packet(opReset), nil)
+		conns = append(conns, c)
+	}
+	k := key{host: 1024, guest: 6000}
+	g.send(packet(k, opRequest), nil)
+	g.expect(k, opReset)
+	_ = conns[0].Close()
+	for done := false; !done; { // as soon as the device has seen that
+		g.send(packet(k, opRequest), nil)
+		h, _ := g.receive()
+		done = h.op == opResponse
+	}
+	g.start()
+	for _, c := range conns[1:] {
+		if _, err := io.Copy(io.Discard, c); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 func TestHostCloses(t *testing.T) {
 	s, c := pair(t)
 	_ = c.Close()
