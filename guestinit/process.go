@@ -111,7 +111,9 @@ func (s *session) watch(id uint64, p *process, spec proto.Process) {
 	if p.first {
 		go s.watchOOM(p.container) // ends with the container
 	}
-	s.exited(p, <-p.ended)
+	e := <-p.ended
+	p.linger()
+	s.exited(p, e)
 }
 
 // follow connects what has been started, and notes that it has begun. If that

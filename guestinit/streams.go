@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/mvm-project/mvm/guestinit/proto"
 )
@@ -131,12 +134,60 @@ func (p *process) disconnect() {
 	}
 }
 
+// lingering is how long a process's output may stay open after its end, by others
+// that hold it: docker's.
+const lingering = 2 * time.Second
+
+// linger bounds how long p's output goes on: p has ended. What p wrote is in a
+// pipe, or in the terminal, and is moved however late that is.
+func (p *process) linger() {
+	for _, st := range p.streams {
+		switch st.name {
+		case proto.TTY:
+			_ = p.terminal.SetReadDeadline(time.Now().Add(lingering)) // it can be polled, as a pipe can
+		case proto.Stdout, proto.Stderr:
+			_ = st.file.SetReadDeadline(time.Now().Add(lingering))
+		}
+	}
+}
+
 // output moves what the container writes to the host. When the host's reader is
 // gone, closing the pipe tells the process.
 func output(to conn, from *os.File) {
-	_ = move(to, from) // the end of either is the end of both
+	_ = moveOutput(to, from) // the end of either is the end of both
 	_ = from.Close()
 	_ = to.Close()
+}
+
+// moveOutput moves a process's output until it ends, or nobody is to wait for more.
+func moveOutput(to io.Writer, from *os.File) error {
+	err := move(to, from)
+	if !errors.Is(err, os.ErrDeadlineExceeded) {
+		return err
+	}
+	n, err := unread(from)
+	if err == nil && n > 0 {
+		err = from.SetReadDeadline(time.Time{})
+	}
+	if err == nil {
+		_, err = io.CopyN(to, from, int64(n)) // it is there: no read waits
+	}
+	return err
+}
+
+// unread is how much of a pipe or a terminal waits to be read.
+func unread(f *os.File) (n int, err error) {
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	var ioctlErr error
+	err = raw.Control(func(fd uintptr) {
+		// A poll lets a terminal take in what its driver still has.
+		_, _ = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
+		n, ioctlErr = unix.IoctlGetInt(int(fd), unix.TIOCINQ) // FIONREAD's other name
+	})
+	return n, errors.Join(err, ioctlErr)
 }
 
 // input moves what the host sends to the container. When the process does not
@@ -157,7 +208,7 @@ func both(terminal *os.File, c conn) {
 			_ = terminal.Close()
 		}
 	}()
-	_ = move(c, terminal) // ends with EIO when nobody has the terminal open
+	_ = moveOutput(c, terminal) // ends with EIO when nobody has the terminal open
 	_ = terminal.Close()
 	_ = c.Close()
 	<-typed

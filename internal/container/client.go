@@ -57,13 +57,23 @@ func (c *Container) Attach(ctx context.Context, client Client) (control.Exit, er
 	return c.converse(ctx, t, client, false)
 }
 
-// converse carries a process's streams, signals and sizes until it ends.
+// converse carries a process's streams, signals and sizes until it has ended and
+// all its output has been moved, however slow the reader is.
 func (c *Container) converse(ctx context.Context, t *talk, client Client, detached bool) (control.Exit, error) {
 	f := carrier{client: client, left: make(chan struct{}), unread: make(chan struct{})}
+	defer f.close()
 	var interrupted time.Time
+	var exit control.Exit
+	var end error
+	var moved <-chan struct{} // not before the process has ended
+	messages := t.messages
 	for {
 		select {
-		case m, open := <-t.messages:
+		case <-moved:
+			return exit, end
+		case <-ctx.Done():
+			return control.Exit{}, context.Cause(ctx)
+		case m, open := <-messages:
 			switch {
 			case !open && ctx.Err() != nil:
 				return control.Exit{}, context.Cause(ctx)
@@ -76,9 +86,8 @@ func (c *Container) converse(ctx context.Context, t *talk, client Client, detach
 					return control.Exit{}, err
 				}
 			default:
-				exit, err := c.lastWord(m.Message)
-				f.finish()
-				return exit, err
+				exit, end = c.lastWord(m.Message)
+				messages, moved = nil, f.moved()
 			}
 		case sig := <-client.Signals:
 			if sig == os.Interrupt && time.Since(interrupted) < interruptedTwice {
@@ -153,18 +162,11 @@ func (f *carrier) carry(names []string, files []*os.File) error {
 	return nil
 }
 
-// output ends with the stream, or once the process has ended and nothing more
-// came for streamPatience. When the reader has gone, the process is told.
+// output ends with the stream. When the reader has gone, the process is told.
 func (f *carrier) output(w io.Writer, conn net.Conn) {
 	f.outputs.Go(func() {
-		for {
-			n, err := io.Copy(w, conn)
-			if n == 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
-				_ = conn.Close()
-				return
-			}
-			_ = conn.SetReadDeadline(time.Now().Add(streamPatience)) // it is a socket
-		}
+		_, _ = io.Copy(w, conn)
+		_ = conn.Close()
 	})
 }
 
@@ -201,16 +203,18 @@ func (f *carrier) input(conn *net.UnixConn) {
 	}()
 }
 
-// streamPatience is how long streams may stay open after the process's end, by
-// others that hold them: docker's.
-const streamPatience = 2 * time.Second
+// moved is closed when all output has been moved. The guest ends the streams of a
+// process that has ended, even if others hold them.
+func (f *carrier) moved() <-chan struct{} {
+	moved := make(chan struct{})
+	go func() { // ends with the streams: at the latest by close
+		f.outputs.Wait()
+		close(moved)
+	}()
+	return moved
+}
 
-// finish waits until all output has been moved, however slow its readers are.
-func (f *carrier) finish() {
-	for _, c := range f.conns {
-		_ = c.SetReadDeadline(time.Now().Add(streamPatience))
-	}
-	f.outputs.Wait()
+func (f *carrier) close() {
 	for _, c := range f.conns {
 		_ = c.Close()
 	}
