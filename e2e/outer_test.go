@@ -12,6 +12,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -26,11 +27,14 @@ import (
 )
 
 // suiteTimeout bounds all the jobs of a test on an emulated host, scriptTimeout
-// one script's.
+// one script's that is given no more than usual.
 const (
 	suiteTimeout  = 60 * time.Minute
 	scriptTimeout = 15 * time.Minute
 )
+
+// bulkTime is what each MiB of -bulk adds to the time of a script.
+const bulkTime = time.Second
 
 // TestVirtualHost runs each script on a virtual KVM host of its own, as many at a
 // time as there are processors.
@@ -45,11 +49,12 @@ func TestVirtualHost(t *testing.T) {
 		name := strings.TrimSuffix(filepath.Base(script), ".txtar")
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			ctx, cancel := context.WithTimeout(ctx, scriptTimeout)
+			ctx, cancel := context.WithTimeout(ctx, scriptTimeout+time.Duration(*bulk)*bulkTime)
 			defer cancel()
 			runThere(ctx, t, host, vhost.Job{
-				Files:  needed(t, files, script),
-				Script: insideEnv + "=testdata/script exec ./e2e.test -test.v -test.run '^TestScripts$/^" + name + "$' 2>&1",
+				Files: needed(t, files, script),
+				Script: fmt.Sprintf("%s=testdata/script exec ./e2e.test -test.v -test.timeout 0 -test.run '^TestScripts$/^%s$' -rounds %d -bulk %d 2>&1",
+					insideEnv, name, *rounds, *bulk),
 			})
 		})
 	}
