@@ -27,6 +27,9 @@ var rounds = flag.Int("rounds", 20, "rounds of the scripts that look for rare fa
 // bulk is how much the script of that name sends each way.
 var bulk = flag.Int("bulk", 64, "MiB that the script bulk sends each way")
 
+// execs is how many commands the script of that name runs in a container at once.
+var execs = flag.Int("execs", 60, "commands that the script execs runs at once")
+
 // onHost asks for the tests that run on this machine's own KVM.
 var onHost = flag.Bool("host", false, "run on this machine's own KVM too, if mvm runs on it")
 
@@ -69,6 +72,7 @@ func TestScripts(t *testing.T) {
 			e.Setenv("MVM_KERNEL_ARGS", os.Getenv("MVM_KERNEL_ARGS"))
 			e.Setenv("ROUNDS", strconv.Itoa(*rounds))
 			e.Setenv("BULK", strconv.Itoa(*bulk))
+			e.Setenv("EXECS", strconv.Itoa(*execs))
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){

@@ -33,8 +33,8 @@ const (
 	scriptTimeout = 15 * time.Minute
 )
 
-// bulkTime is what each MiB of -bulk adds to the time of a script.
-const bulkTime = time.Second
+// unitTime is what each MiB of -bulk, and each of -execs, adds to the time of a script.
+const unitTime = time.Second
 
 // TestVirtualHost runs each script on a virtual KVM host of its own, as many at a
 // time as there are processors.
@@ -49,12 +49,12 @@ func TestVirtualHost(t *testing.T) {
 		name := strings.TrimSuffix(filepath.Base(script), ".txtar")
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			ctx, cancel := context.WithTimeout(ctx, scriptTimeout+time.Duration(*bulk)*bulkTime)
+			ctx, cancel := context.WithTimeout(ctx, scriptTimeout+time.Duration(*bulk+*execs)*unitTime)
 			defer cancel()
 			runThere(ctx, t, host, vhost.Job{
 				Files: needed(t, files, script),
-				Script: fmt.Sprintf("%s=testdata/script exec ./e2e.test -test.v -test.timeout 0 -test.run '^TestScripts$/^%s$' -rounds %d -bulk %d 2>&1",
-					insideEnv, name, *rounds, *bulk),
+				Script: fmt.Sprintf("%s=testdata/script exec ./e2e.test -test.v -test.timeout 0 -test.run '^TestScripts$/^%s$' -rounds %d -bulk %d -execs %d 2>&1",
+					insideEnv, name, *rounds, *bulk, *execs),
 			})
 		})
 	}

@@ -18,7 +18,7 @@ import (
 // the vsock device's connections.
 const maxExecs = 40
 
-// execPatience is how long one more waits for another's end.
+// execPatience is how long one more waits while none of the others ends.
 const execPatience = 10 * time.Second
 
 // streamPatience is how long a process's streams may take to arrive after the
@@ -68,17 +68,22 @@ func (v *machine) exec(conn *control.Conn, x control.Exec) {
 	}
 }
 
-// awaitTurn waits until there is room for one more exec.
+// awaitTurn waits until there is room for one more exec. However many wait, each has
+// its turn, as long as some of those that run end.
 func (s *session) awaitTurn() error {
-	timeout := time.NewTimer(execPatience)
-	defer timeout.Stop()
-	select {
-	case s.execs <- struct{}{}:
-		return nil
-	case <-s.over:
-		return errOver
-	case <-timeout.C:
-		return fmt.Errorf("%d processes were started with exec and still run: no more can", maxExecs)
+	for {
+		turns := s.turns.Load()
+		select {
+		case s.execs <- struct{}{}:
+			s.turns.Add(1)
+			return nil
+		case <-s.over:
+			return errOver
+		case <-time.After(execPatience):
+			if s.turns.Load() == turns {
+				return fmt.Errorf("%d processes were started with exec and still run: no more can", maxExecs)
+			}
+		}
 	}
 }
 

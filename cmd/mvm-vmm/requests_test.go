@@ -1,10 +1,12 @@
 package main
 
 import (
+	"errors"
 	"net"
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/mvm-project/mvm/guestinit/proto"
 )
@@ -111,4 +113,34 @@ func TestStreamAfterEnd(t *testing.T) {
 	if len(g.forgotten) > maxForgotten {
 		t.Errorf("%d are remembered", len(g.forgotten))
 	}
+}
+
+// Of any number of execs each has its turn, if those that run end; else it is told.
+func TestExecTurns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, _ := testGuest()
+		s := &session{guest: g, execs: make(chan struct{}, maxExecs)}
+		const many = 1000
+		turns := make(chan error)
+		for range many {
+			go func() { turns <- s.awaitTurn() }() // ends with its turn
+		}
+		for i := range many { // some time later than a single one would wait
+			if err := <-turns; err != nil {
+				t.Fatalf("%d had their turn: %v", i, err)
+			}
+			if i >= many-maxExecs {
+				continue // it runs on
+			}
+			time.Sleep(execPatience * 9 / 10)
+			<-s.execs
+		}
+		if err := s.awaitTurn(); err == nil || !strings.Contains(err.Error(), "no more can") {
+			t.Errorf("one more than may be: %v", err)
+		}
+		close(g.over)
+		if err := s.awaitTurn(); !errors.Is(err, errOver) {
+			t.Errorf("after the end: %v", err)
+		}
+	})
 }

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/mvm-project/mvm/guestinit/proto"
@@ -31,6 +32,7 @@ type session struct {
 	open    sync.WaitGroup // the first process's stdout and stderr, each until its end
 	started chan struct{}  // closed when the first process runs
 	execs   chan struct{}  // holds one thing for each exec under way
+	turns   atomic.Int64   // how many execs there have been
 	nextID  int            // of the last exec; needs guest.mu
 
 	freezing sync.Mutex      // held while the container is being frozen, or thawed
