@@ -14,6 +14,7 @@ import (
 const (
 	statusFailed      = 125
 	statusInterrupted = 130
+	statusKilled      = 137 // 128+SIGKILL
 )
 
 // exitStatus is an error that has been reported, or that needs no words: the

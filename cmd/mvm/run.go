@@ -109,6 +109,8 @@ func ended(exit control.Exit, err error) error {
 		return err
 	case exit.Error != "":
 		return exitError{exit.Error, exitStatus(exit.Code)}
+	case exit.OOMKilled && exit.Code == statusKilled:
+		return exitError{"memory ran out in the container, and the kernel killed a process of its: give it more with --memory", statusKilled}
 	case exit.Code != 0:
 		return exitStatus(exit.Code)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strconv"
 	"time"
 
@@ -19,13 +20,21 @@ const statsPeriod = time.Second
 
 func bytesText(n int64) string { return units.BytesSize(float64(n)) }
 
+// statsFlags are stats' flags as they were given.
+type statsFlags struct {
+	once, asJSON bool
+
+	format string
+}
+
 func (a *app) statsCommand() *cobra.Command {
-	var once bool
+	f := &statsFlags{}
 	cmd := &cobra.Command{
 		Use:   "stats [OPTIONS] [CONTAINER...]",
 		Short: "Show what containers use, once a second",
 		Example: `  mvm stats
-  mvm stats --no-stream web`,
+  mvm stats --no-stream web
+  mvm stats --no-stream --format '{{.Name}} {{.Memory}}'`,
 		ValidArgsFunction: a.completeContainers,
 		RunE: interruptible(func(cmd *cobra.Command, args []string) error {
 			for {
@@ -37,17 +46,55 @@ func (a *app) statsCommand() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				if !once {
-					fmt.Fprint(cmd.OutOrStdout(), "\x1b[H\x1b[J") // home, and clear to the end
-				}
-				if err := printTable(cmd.OutOrStdout(), []string{"CONTAINER ID", "NAME", "CPU %", "MEM USAGE / LIMIT", "MEM %", "BLOCK I/O", "PIDS"}, rows); err != nil || once {
+				if err := f.print(cmd.OutOrStdout(), rows); err != nil || f.once {
 					return err
 				}
 			}
 		}),
 	}
-	cmd.Flags().BoolVar(&once, "no-stream", false, "show it once")
+	cmd.Flags().BoolVar(&f.once, "no-stream", false, "show it once")
+	cmd.Flags().StringVar(&f.format, "format", "", "print by this Go `TEMPLATE`, or json")
+	cmd.Flags().BoolVar(&f.asJSON, "json", false, "print JSON")
 	return cmd
+}
+
+// statsRow is what a container uses as stats --json prints it: CPU is 1 for the
+// whole time of one CPU, and sizes are in bytes. One that does not run uses nothing.
+type statsRow struct {
+	ID, Name string
+	Running  bool
+
+	CPU                     float64
+	Memory, MemoryLimit     int64
+	BlockRead, BlockWritten int64
+	PIDs                    int64
+}
+
+func (f *statsFlags) print(w io.Writer, rows []statsRow) error {
+	switch {
+	case f.asJSON:
+		return printJSON(w, rows)
+	case f.format != "":
+		return printFormat(w, f.format, rows)
+	case !f.once:
+		fmt.Fprint(w, "\x1b[H\x1b[J") // home, and clear to the end
+	}
+	var cells [][]string
+	for _, r := range rows {
+		cells = append(cells, r.cells())
+	}
+	return printTable(w, []string{"CONTAINER ID", "NAME", "CPU %", "MEM USAGE / LIMIT", "MEM %", "BLOCK I/O", "PIDS"}, cells)
+}
+
+func (r statsRow) cells() []string {
+	if !r.Running {
+		return []string{r.ID, r.Name, "--", "--", "--", "--", "--"}
+	}
+	return []string{
+		r.ID, r.Name, fmt.Sprintf("%.2f%%", 100*r.CPU),
+		bytesText(r.Memory) + " / " + bytesText(r.MemoryLimit), fmt.Sprintf("%.2f%%", 100*float64(r.Memory)/float64(max(1, r.MemoryLimit))),
+		bytesText(r.BlockRead) + " / " + bytesText(r.BlockWritten), strconv.FormatInt(r.PIDs, 10),
+	}
 }
 
 // upOrNamed are the containers that args name, or else all that run.
@@ -77,7 +124,7 @@ func (a *app) upOrNamed(args []string) ([]container.Container, error) {
 }
 
 // sample measures containers over statsPeriod.
-func sample(ctx context.Context, list []container.Container) ([][]string, error) {
+func sample(ctx context.Context, list []container.Container) ([]statsRow, error) {
 	before := map[string]int64{}
 	began := time.Now()
 	for i := range list {
@@ -90,15 +137,14 @@ func sample(ctx context.Context, list []container.Container) ([][]string, error)
 		return nil, ctx.Err()
 	case <-time.After(statsPeriod):
 	}
-	var rows [][]string
+	rows := make([]statsRow, len(list))
 	for i := range list {
 		c := &list[i]
-		u, err := usage(ctx, c)
-		if err != nil {
-			rows = append(rows, []string{c.ID, c.Name, "--", "--", "--", "--", "--"})
-			continue
+		rows[i] = statsRow{ID: c.ID, Name: c.Name}
+		if u, err := usage(ctx, c); err == nil {
+			cpu := float64(u.CPUMicros-before[c.ID]) / float64(time.Since(began).Microseconds())
+			rows[i] = newStatsRow(c, u, cpu)
 		}
-		rows = append(rows, statsRow(c, u, float64(u.CPUMicros-before[c.ID])/float64(time.Since(began).Microseconds())))
 	}
 	return rows, nil
 }
@@ -114,19 +160,14 @@ func usage(ctx context.Context, c *container.Container) (proto.Usage, error) {
 	return *r.Usage, nil
 }
 
-func statsRow(c *container.Container, u proto.Usage, cpu float64) []string {
-	limit := u.MemoryLimit
-	if limit == 0 {
-		limit = c.Spec.VM.Memory
+func newStatsRow(c *container.Container, u proto.Usage, cpu float64) statsRow {
+	r := statsRow{ID: c.ID, Name: c.Name, Running: true, CPU: cpu, Memory: u.Memory, MemoryLimit: u.MemoryLimit, PIDs: u.PIDs}
+	if r.MemoryLimit == 0 {
+		r.MemoryLimit = c.Spec.VM.Memory
 	}
-	var read, written int64
 	for _, io := range u.IO {
-		read += io.ReadBytes
-		written += io.WriteBytes
+		r.BlockRead += io.ReadBytes
+		r.BlockWritten += io.WriteBytes
 	}
-	return []string{
-		c.ID, c.Name, fmt.Sprintf("%.2f%%", 100*cpu),
-		bytesText(u.Memory) + " / " + bytesText(limit), fmt.Sprintf("%.2f%%", 100*float64(u.Memory)/float64(max(1, limit))),
-		bytesText(read) + " / " + bytesText(written), strconv.FormatInt(u.PIDs, 10),
-	}
+	return r
 }
