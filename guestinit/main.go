@@ -8,6 +8,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"runtime"
@@ -63,9 +64,14 @@ func boot() error {
 	return s.serve()
 }
 
-// dial opens a connection to the host and says what it is for.
+// dial opens a connection to the host and says what it is for. Linux gives the host
+// two seconds to answer (VSOCK_DEFAULT_CONNECT_TIMEOUT), which a busy one, or one that
+// was stopped meanwhile, may take.
 func dial(m proto.Message) (conn, error) {
 	c, err := vsock.Dial(vsock.Host, proto.Port, nil)
+	for errors.Is(err, unix.ETIMEDOUT) {
+		c, err = vsock.Dial(vsock.Host, proto.Port, nil)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("connect to the host over vsock (the kernel needs virtio-mmio and vsock built in): %w", err)
 	}

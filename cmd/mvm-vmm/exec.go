@@ -15,11 +15,11 @@ import (
 )
 
 // maxExecs is how many execs may be under way at once: each takes up to three of
-// the vsock device's connections.
+// the vsock device's connections, for a little longer than it runs.
 const maxExecs = 40
 
 // execPatience is how long one more waits while none of the others ends.
-const execPatience = 10 * time.Second
+const execPatience = 30 * time.Second
 
 // streamPatience is how long a process's streams may take to arrive after the
 // guest said that it runs.

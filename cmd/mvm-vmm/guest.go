@@ -3,7 +3,9 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net"
+	"os"
 	"slices"
 	"sync"
 	"time"
@@ -14,8 +16,9 @@ import (
 
 const (
 	// firstFrameTimeout bounds how long a new connection may say nothing: only the
-	// guest's own connections wait for it. 30 seconds went by on an emulated host.
-	firstFrameTimeout = 2 * time.Minute
+	// guest's own connections wait for it, and a guest is slow where a thousand
+	// commands want the processors.
+	firstFrameTimeout = helloTimeout
 	// maxStrangers is how many connections may be saying nothing at once.
 	maxStrangers = 16
 	// maxUnanswered is how many requests a guest may owe a reply to, and
@@ -109,12 +112,17 @@ func (g *guest) accept() {
 		go func() { // ends by firstFrameTimeout at the latest, or with the stream
 			take, err := g.greet(c)
 			<-strangers
-			if err != nil {
+			switch {
+			case err == nil:
+				take(c)
+			case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, io.EOF):
+				// It is slow, or has given up connecting, which Linux does after two
+				// seconds of a host that is slow: guestinit tries again.
+				c.Close()
+			default:
 				c.Close()
 				g.distrust(err)
-				return
 			}
-			take(c)
 		}()
 	}
 }

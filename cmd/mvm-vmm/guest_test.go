@@ -143,6 +143,26 @@ func TestDistrust(t *testing.T) {
 	}
 }
 
+// A guest that gives up connecting, as Linux does where the host is slow, is trusted
+// on: it tries again.
+func TestGivesUpConnecting(t *testing.T) {
+	s, guest := begin(t)
+	for range 2 * maxStrangers {
+		if err := guest.connect().Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	guest.hello()
+	select {
+	case <-s.hello:
+	case err := <-s.fail:
+		t.Fatal(err)
+	}
+	if len(s.fail) > 0 {
+		t.Error(<-s.fail)
+	}
+}
+
 // TestConverse has a guest do what it is asked, and compares what the container's
 // reader gets and how the container ended.
 func TestConverse(t *testing.T) {

@@ -44,7 +44,7 @@ const (
 	// bufAlloc is how many bytes of a connection the device holds for a slow
 	// reader on the host, and maxConns how many connections there may be.
 	bufAlloc = 256 << 10
-	maxConns = 128
+	maxConns = 256
 	// maxStrays bounds the resets owed to packets of no connection; beyond it
 	// they go unanswered.
 	maxStrays = 64
