@@ -52,7 +52,8 @@ func TestVirtualHost(t *testing.T) {
 			ctx, cancel := context.WithTimeout(ctx, scriptTimeout+time.Duration(*bulk+*execs)*unitTime)
 			defer cancel()
 			runThere(ctx, t, host, vhost.Job{
-				Files: needed(t, files, script),
+				Files:    needed(t, files, script),
+				Programs: programsFor(t, script),
 				Script: fmt.Sprintf("%s=testdata/script exec ./e2e.test -test.v -test.timeout 0 -test.run '^TestScripts$/^%s$' -rounds %d -bulk %d -execs %d 2>&1",
 					insideEnv, name, *rounds, *bulk, *execs),
 			})
@@ -86,6 +87,23 @@ func needed(t *testing.T, files map[string]string, script string) map[string]str
 	return job
 }
 
+// programsFor are the programs of this machine that a script runs there.
+func programsFor(t *testing.T, script string) []string {
+	t.Helper()
+	text, err := os.ReadFile(script)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Contains(text, []byte("tmux -")) {
+		return nil
+	}
+	tmux, err := exec.LookPath("tmux")
+	if err != nil {
+		t.Fatalf("%v: make test installs it", err)
+	}
+	return []string{tmux}
+}
+
 // suite is what the scripts need, by the name it has beside them.
 func suite(ctx context.Context, t *testing.T, host *vhost.Host) map[string]string {
 	t.Helper()
@@ -94,6 +112,7 @@ func suite(ctx context.Context, t *testing.T, host *vhost.Host) map[string]strin
 	files["testdata"] = "testdata"
 	files["images"] = images(ctx, t)
 	files["vmlinuz-debian"] = host.Kernel()
+	files["C.utf8"] = "/usr/lib/locale/C.utf8" // for tmux
 	return files
 }
 
