@@ -37,6 +37,7 @@ type runFlags struct {
 	process processFlags
 	net     netFlags
 	rate    rateFlags
+	disk    diskFlags
 }
 
 // defaultMemory is enough for most services. A microVM takes of it what it
@@ -71,6 +72,7 @@ func (f *runFlags) register(fs *pflag.FlagSet) {
 	f.process.register(fs)
 	f.net.register(fs)
 	f.rate.register(fs)
+	f.disk.register(fs)
 	fs.BoolVar(&f.help, "help", false, "show this help") // -h is docker's --hostname
 }
 
@@ -113,6 +115,9 @@ func (f *runFlags) parse(fs *pflag.FlagSet) (o container.Options, w container.Ov
 		return o, w, err
 	}
 	if o.Limits, err = f.rate.parse(); err != nil {
+		return o, w, err
+	}
+	if err := f.disk.parse(&o); err != nil {
 		return o, w, err
 	}
 	return o, w, checkHostname(f.hostname)

@@ -27,6 +27,9 @@ func TestRequestAllocatesNothing(t *testing.T) {
 		if chain := []virtiotest.Buffer{d.Put(header(flush, 0)), d.Room(1)}; testing.AllocsPerRun(5, func() { d.Queue(0).Do(chain...) }) != 0 {
 			t.Error("a flush allocates")
 		}
+		if chain := []virtiotest.Buffer{d.Put(header(discard, 0)), d.Put(ranges(span{8, 8, 0})), d.Room(1)}; testing.AllocsPerRun(50, func() { d.Queue(0).Do(chain...) }) != 0 {
+			t.Error("a discard allocates")
+		}
 	})
 }
 

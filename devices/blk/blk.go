@@ -18,6 +18,10 @@ type Backend interface {
 	Size() int64
 	// Sync returns when all that was written will outlive a crash of the host.
 	Sync() error
+	// Discard makes n bytes at off read as zeros and gives back the room they
+	// took; Zero keeps it. A backend that cannot returns errors.ErrUnsupported.
+	Discard(off, n int64) error
+	Zero(off, n int64) error
 }
 
 // SectorSize is the unit of addresses and sizes, in bytes.
@@ -42,6 +46,8 @@ const (
 	featureSegMax   = 1 << 2
 	featureReadOnly = 1 << 5
 	featureFlush    = 1 << 9
+	featureDiscard  = 1 << 13
+	featureZeroes   = 1 << 14
 )
 
 // Config is what a disk is beside its bytes.
@@ -50,7 +56,8 @@ type Config struct {
 	ReadOnly bool
 	// ID is the disk's serial number in the guest, cut to 20 bytes.
 	ID string
-	// Limiter bounds reads and writes together; a flush is one op and no bytes.
+	// Limiter bounds reads and writes together; a flush, a discard and a write of
+	// zeros are one op and no bytes.
 	// nil is no limit.
 	Limiter *ratelimit.Limiter
 }
@@ -67,6 +74,7 @@ type Device struct {
 	writeThrough bool // the driver does not flush
 	vector       virtio.Vector
 	header       [headerSize]byte
+	rangeBytes   [rangeSize]byte
 }
 
 // New returns a disk over backend, which must stay open until the device is
@@ -85,19 +93,28 @@ func (d *Device) Features() uint64 {
 	if d.cfg.ReadOnly {
 		return featureSizeMax | featureSegMax | featureReadOnly
 	}
-	return featureSizeMax | featureSegMax | featureFlush
+	return featureSizeMax | featureSegMax | featureFlush | featureDiscard | featureZeroes
 }
 
 // QueueSizes implements virtio.Device: one request queue.
 func (*Device) QueueSizes() []uint16 { return []uint16{queueSize} }
 
 // ReadConfig implements virtio.Device (spec 5.2.4): capacity in sectors, size_max,
-// seg_max; the other fields belong to features not offered.
+// seg_max, and the bounds of discards and of writes of zeros; the other fields
+// belong to features not offered.
 func (d *Device) ReadConfig(off uint32, p []byte) {
-	var c [16]byte
+	var c [60]byte
 	binary.LittleEndian.PutUint64(c[0:], d.sectors)
 	binary.LittleEndian.PutUint32(c[8:], maxSegment)
 	binary.LittleEndian.PutUint32(c[12:], maxSegments)
+	if !d.cfg.ReadOnly {
+		binary.LittleEndian.PutUint32(c[36:], maxRangeSectors)
+		binary.LittleEndian.PutUint32(c[40:], maxRanges)
+		binary.LittleEndian.PutUint32(c[44:], discardAlignment)
+		binary.LittleEndian.PutUint32(c[48:], maxRangeSectors)
+		binary.LittleEndian.PutUint32(c[52:], maxRanges)
+		c[56] = 1 // a write of zeros may give room back
+	}
 	if off < uint32(len(c)) {
 		copy(p, c[off:])
 	}

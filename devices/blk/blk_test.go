@@ -18,6 +18,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const (
 	in, out, flush, getID = 0, 1, 4, 8
+	discard, zeroes       = 11, 13
 	ok, ioErr, unsupp     = 0, 1, 2
 	featureFlush          = 1 << 9
 	featureReadOnly       = 1 << 5
@@ -110,7 +111,11 @@ func TestShape(t *testing.T) {
 	if got := d.Get(virtiotest.RegDeviceID); got != 2 {
 		t.Errorf("device ID %d", got)
 	}
-	if got := d.Offered() & 0xffffff; got != featureFlush|1<<1|1<<2 {
+	want = []byte{0, 0, 32, 0, 16, 0, 0, 0, 8, 0, 0, 0, 0, 0, 32, 0, 16, 0, 0, 0, 1, 0, 0, 0}
+	if got := d.Config(36, 24); !bytes.Equal(got, want) {
+		t.Errorf("discards: configuration %v, want %v", got, want)
+	}
+	if got := d.Offered() & 0xffffff; got != featureFlush|1<<1|1<<2|1<<13|1<<14 {
 		t.Errorf("features %#x", got)
 	}
 	d.Start(0)
@@ -129,8 +134,10 @@ func TestReadOnly(t *testing.T) {
 	if status, _ := request(d, out, 0, d.Put(make([]byte, 512))); status != ioErr {
 		t.Errorf("write: status %d", status)
 	}
-	if status, _ := request(d, flush, 0); status != unsupp {
-		t.Errorf("flush: status %d", status)
+	for _, kind := range []uint32{flush, discard, zeroes} {
+		if status, _ := request(d, kind, 0, d.Put(make([]byte, 16))); status != unsupp {
+			t.Errorf("type %d: status %d", kind, status)
+		}
 	}
 	if status, _ := request(d, in, 1, d.Room(512)); status != ok {
 		t.Errorf("read: status %d", status)
@@ -206,7 +213,7 @@ func TestMalformed(t *testing.T) {
 		{"no header but data", []virtiotest.Buffer{d.Room(513)}, ioErr, 0},
 		{"short header", []virtiotest.Buffer{d.Put(read[:15]), d.Room(513)}, ioErr, 0},
 		{"unknown type", []virtiotest.Buffer{d.Put(header(77, 0)), d.Room(1)}, unsupp, 1},
-		{"discard, not offered", []virtiotest.Buffer{d.Put(header(11, 0)), d.Put(make([]byte, 16)), d.Room(1)}, unsupp, 1},
+		{"secure erase, not offered", []virtiotest.Buffer{d.Put(header(14, 0)), d.Put(make([]byte, 16)), d.Room(1)}, unsupp, 1},
 		{"empty read", []virtiotest.Buffer{d.Put(read), d.Room(1)}, ok, 1},
 		{"status in the data's buffer", []virtiotest.Buffer{d.Put(read), d.Room(513)}, ok, 513},
 		{"status cut off the data's last piece", []virtiotest.Buffer{d.Put(read), d.Room(500), d.Room(13)}, ok, 513},

@@ -18,6 +18,7 @@ type disk struct {
 	short   int   // if not 0, how many bytes a failing read still gives
 	written atomic.Int64
 	synced  atomic.Int64
+	cleared atomic.Int64 // bytes, by Discard and Zero
 }
 
 func (d *disk) Size() int64 { return int64(len(d.bytes)) }
@@ -44,6 +45,17 @@ func (d *disk) Sync() error {
 	d.synced.Add(1)
 	return d.fails
 }
+
+func (d *disk) Discard(off, n int64) error {
+	if d.fails != nil {
+		return d.fails
+	}
+	d.cleared.Add(n)
+	clear(d.bytes[off : off+n])
+	return nil
+}
+
+func (d *disk) Zero(off, n int64) error { return d.Discard(off, n) }
 
 // backends runs f with a disk of the given content in memory and in a file;
 // content returns what the disk holds now.
@@ -99,5 +111,15 @@ func (u untouched) WriteAt(p []byte, _ int64) (int, error) {
 
 func (u untouched) Sync() error {
 	u.t.Error("synced")
+	return nil
+}
+
+func (u untouched) Discard(_, _ int64) error {
+	u.t.Error("discarded")
+	return nil
+}
+
+func (u untouched) Zero(_, _ int64) error {
+	u.t.Error("zeroed")
 	return nil
 }

@@ -42,6 +42,13 @@ func check(t *testing.T, b *disk, readable []byte, readOnly bool, status byte) {
 		t.Fatalf("status %d", status)
 	}
 	wrote := b.written.Load() > 0
+	// Ranges before a bad one are done.
+	if b.cleared.Load() > 0 {
+		if readOnly || len(readable) < 32 || readable[0] != discard && readable[0] != zeroes || wrote {
+			t.Fatalf("%d bytes cleared by header %x", b.cleared.Load(), readable[:min(16, len(readable))])
+		}
+		return
+	}
 	if wrote && (readOnly || status != ok || len(readable) < 16 || readable[0] != out) {
 		t.Fatalf("%d bytes written by a request of status %d, header %x", b.written.Load(), status, readable[:min(16, len(readable))])
 	}

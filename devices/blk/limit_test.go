@@ -20,6 +20,7 @@ func TestLimiterCharges(t *testing.T) {
 		{"read", func(d *virtiotest.Driver) { request(d, in, 0, d.Room(1024)) }, 1024},
 		{"write", func(d *virtiotest.Driver) { request(d, out, 0, d.Put(pattern(512))) }, 512},
 		{"flush", func(d *virtiotest.Driver) { request(d, flush, 0) }, 0},
+		{"discard", func(d *virtiotest.Driver) { request(d, discard, 0, d.Put(ranges(span{0, 8, 0}))) }, 0},
 		{"id", func(d *virtiotest.Driver) { request(d, getID, 0, d.Room(20)) }, 0},
 		{"unknown", func(d *virtiotest.Driver) { request(d, 99, 0, d.Room(512)) }, 0},
 		{"short", func(d *virtiotest.Driver) { d.Queue(0).Do(d.Put([]byte{1, 0, 0, 0}), d.Room(1)) }, 0},

@@ -2,6 +2,7 @@ package blk
 
 import (
 	"encoding/binary"
+	"errors"
 
 	"github.com/mvm-project/mvm/devices/virtio"
 )
@@ -17,10 +18,12 @@ const (
 
 // Types of requests.
 const (
-	typeIn    = 0
-	typeOut   = 1
-	typeFlush = 4
-	typeGetID = 8
+	typeIn      = 0
+	typeOut     = 1
+	typeFlush   = 4
+	typeGetID   = 8
+	typeDiscard = 11
+	typeZeroes  = 13
 )
 
 // Status bytes.
@@ -90,6 +93,8 @@ func (d *Device) request(c *virtio.Chain) byte {
 		return d.write(&c.Readable, sector)
 	case kind == typeFlush && !d.cfg.ReadOnly:
 		return d.flush()
+	case (kind == typeDiscard || kind == typeZeroes) && !d.cfg.ReadOnly:
+		return d.clearRanges(&c.Readable, kind)
 	case kind == typeGetID:
 		return d.id(&c.Writable)
 	}
@@ -156,10 +161,13 @@ func (d *Device) id(b *virtio.Buffers) byte {
 }
 
 func statusOf(err error) byte {
-	if err != nil {
-		return statusIOErr
+	switch {
+	case err == nil:
+		return statusOK
+	case errors.Is(err, errors.ErrUnsupported):
+		return statusUnsupported
 	}
-	return statusOK
+	return statusIOErr
 }
 
 // offset is where in the backend sector is, if all of b is inside the disk and

@@ -9,6 +9,9 @@ type Container struct {
 	Root     Root
 	// Tmpfs are tmpfs mounts: path -> mount options as in tmpfs(5) ("size=64m").
 	Tmpfs map[string]string `json:",omitempty"`
+	// Disks are block devices of the machine's that it has in its /dev, under the
+	// same name: "/dev/vdc".
+	Disks []string `json:",omitempty"`
 	// ShmSize is the size of /dev/shm in bytes; 0: 64 MiB, as docker has it.
 	ShmSize int64  `json:",omitempty"`
 	Limits  Limits `json:",omitzero"`

@@ -6,7 +6,6 @@ package uroot
 // program of mvm links them. A command starts as slowly as all the packages of its
 // program together do, so that those which bring the network have one of their own.
 import (
-	_ "github.com/mvm-project/mvm/images/uroot/sh"
 	_ "github.com/u-root/u-root/cmds/core/base64"
 	_ "github.com/u-root/u-root/cmds/core/basename"
 	_ "github.com/u-root/u-root/cmds/core/cat"
@@ -77,4 +76,6 @@ import (
 	_ "github.com/u-root/u-root/cmds/core/which"
 	_ "github.com/u-root/u-root/cmds/core/xargs"
 	_ "github.com/u-root/u-root/cmds/core/yes"
+
+	_ "github.com/mvm-project/mvm/images/uroot/sh"
 )

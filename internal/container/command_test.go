@@ -120,4 +120,12 @@ func TestConfig(t *testing.T) {
 	if d := c.Spec.VM.Disks; len(d) != 2 || !d[0].ReadOnly || d[1].ReadOnly || p.Root.Layer != "/dev/vdb" {
 		t.Errorf("disks %v, layer %q", d, p.Root.Layer)
 	}
+	o.Disks = []Disk{{"/a", false}, {"/b", true}}
+	c = o.config("0123456789ab")
+	p = c.Spec.Container
+	d := c.Spec.VM.Disks
+	if len(d) != 4 || d[0].Path != "/a" || d[0].ReadOnly || !d[1].ReadOnly || !cmp.Equal(p.Disks, []string{"/dev/vda", "/dev/vdb"}) ||
+		p.Root.Image != "/dev/vdc" || d[2].Path != imageFile || p.Root.Layer != "/dev/vdd" {
+		t.Errorf("disks %v, in the container %v, root %+v", d, p.Disks, p.Root)
+	}
 }

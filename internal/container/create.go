@@ -28,6 +28,10 @@ type Options struct {
 	Remove bool
 	// ReadOnly gives it no writable layer.
 	ReadOnly bool
+	// LayerSize is that of its writable layer, as of ext4.Size.
+	LayerSize int64
+	// Disks are the user's that it has, at most MaxDisks.
+	Disks []Disk
 	// Hostname is the container's; empty: its ID.
 	Hostname string
 	// Tmpfs are tmpfs mounts: path -> options.
@@ -146,8 +150,8 @@ func (s *Store) fill(id string, o Options) (*Container, error) {
 		return nil, fmt.Errorf("take the image's root disk: %w", explain(err))
 	}
 	if !o.ReadOnly {
-		if err := s.makeLayer(filepath.Join(c.dir, layerFile)); err != nil {
-			return nil, err
+		if err := s.blanks().Make(filepath.Join(c.dir, layerFile), o.LayerSize, "upper", "work"); err != nil { // as guestinit mounts them
+			return nil, fmt.Errorf("make the writable layer: %w", explain(err))
 		}
 	}
 	if err := o.writeID(id); err != nil {
@@ -175,16 +179,16 @@ func (o Options) config(id string) Config {
 	if indexEnv(process.Env, "HOSTNAME") < 0 {
 		process.Env = append(process.Env[:len(process.Env):len(process.Env)], "HOSTNAME="+hostname)
 	}
-	root := proto.Root{Image: "/dev/vda", ImageFS: o.RootFS, ReadOnly: o.ReadOnly, Discard: o.Remove}
-	disks := []vmm.Disk{{Path: imageFile, ReadOnly: true, Limits: o.Limits.Disk}}
-	if !o.ReadOnly {
-		root.Layer = "/dev/vdb"
-		disks = append(disks, vmm.Disk{Path: layerFile, Limits: o.Limits.Disk})
-	}
 	network := o.Network
 	if network.MAC == (hostnet.MAC{}) {
 		network.MAC = macOf(id)
 	}
+	c := proto.Container{
+		ID: id, Hostname: hostname, Tmpfs: o.Tmpfs,
+		Limits: proto.Limits{CPUMicros: o.CPUs.bound(), PIDs: o.PIDs}, Unmasked: o.Unmasked,
+		Addr: network.Addr.Addr(), Hosts: network.Hosts, Resolver: network.Resolver(),
+	}
+	disks := o.planDisks(&c)
 	return Config{
 		ID: id, Name: o.Name, Created: time.Now().UTC(), Image: o.Image, Remove: o.Remove,
 		Labels: o.Labels, StopSignal: o.StopSignal, StopPatience: o.StopPatience, OwnKernel: o.OwnKernel, Kept: o.kept,
@@ -195,15 +199,11 @@ func (o Options) config(id string) Config {
 				Disks: disks, NICs: nics(network, o.Limits), Vsock: vsockFile, Verbose: o.Console,
 			},
 			Interface: network.Interface(),
-			Container: proto.Container{
-				ID: id, Hostname: hostname, Root: root, Tmpfs: o.Tmpfs,
-				Limits: proto.Limits{CPUMicros: o.CPUs.bound(), PIDs: o.PIDs}, Unmasked: o.Unmasked,
-				Addr: network.Addr.Addr(), Hosts: network.Hosts, Resolver: network.Resolver(),
-			},
-			Process: process,
-			Console: o.Console,
-			Log:     o.Log,
-			Restart: o.Restart,
+			Container: c,
+			Process:   process,
+			Console:   o.Console,
+			Log:       o.Log,
+			Restart:   o.Restart,
 		},
 	}
 }

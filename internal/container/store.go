@@ -9,7 +9,7 @@
 //	    layer                     its writable layer, a sparse ext4 image
 //	    vsock_1024                where the guest's connections arrive, while it runs
 //	ROOT/names/NAME -> ID         a symbolic link: made or refused in one system call
-//	ROOT/layers/                  blank layers, by size
+//	ROOT/layers/                  blank file systems, by size
 //
 // A process that works on a container holds an flock on its folder, which the
 // kernel takes back when the process ends. A container runs as long as the
@@ -24,6 +24,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/mvm-project/mvm/internal/ext4"
 )
 
 // Store is mvm's folder. Its methods may be called by several goroutines and
@@ -57,6 +59,9 @@ func Open(root string) (*Store, error) {
 func (s *Store) path(elem ...string) string {
 	return filepath.Join(append([]string{s.root}, elem...)...)
 }
+
+// blanks makes file systems.
+func (s *Store) blanks() ext4.Templates { return ext4.Templates{Dir: s.path(layersDir)} }
 
 // exists says whether there is anything at path.
 func exists(path string) bool {

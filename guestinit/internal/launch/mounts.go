@@ -156,20 +156,44 @@ func tmpfsMounts(options map[string]string) []Mount {
 	return m
 }
 
-// devices are the nodes of a container's /dev, by name: character devices of the
-// kernel's fixed numbers (Documentation/admin-guide/devices.txt).
-func devices() map[string]uint64 {
-	return map[string]uint64{
-		"null": unix.Mkdev(1, 3), "zero": unix.Mkdev(1, 5), "full": unix.Mkdev(1, 7),
-		"random": unix.Mkdev(1, 8), "urandom": unix.Mkdev(1, 9), "tty": unix.Mkdev(5, 0),
+// node is a device in a container's /dev.
+type node struct {
+	name string
+	mode uint32
+	dev  uint64
+}
+
+// findNodes lists a container's devices, while the machine's /dev is there:
+// character devices of the kernel's fixed numbers
+// (Documentation/admin-guide/devices.txt), and disks.
+func findNodes(c proto.Container) ([]node, error) {
+	const open = unix.S_IFCHR | 0o666
+	nodes := []node{
+		{"null", open, unix.Mkdev(1, 3)},
+		{"zero", open, unix.Mkdev(1, 5)},
+		{"full", open, unix.Mkdev(1, 7)},
+		{"random", open, unix.Mkdev(1, 8)},
+		{"urandom", open, unix.Mkdev(1, 9)},
+		{"tty", open, unix.Mkdev(5, 0)},
 	}
+	for _, path := range c.Disks {
+		var st unix.Stat_t
+		if err := unix.Lstat(path, &st); err != nil {
+			return nil, fmt.Errorf("find the disk %s: %w", path, err)
+		}
+		if filepath.Dir(path) != "/dev" || st.Mode&unix.S_IFMT != unix.S_IFBLK {
+			return nil, proto.Errorf(proto.Invalid, "%s is no disk", path)
+		}
+		nodes = append(nodes, node{filepath.Base(path), unix.S_IFBLK | 0o660, st.Rdev})
+	}
+	return nodes, nil
 }
 
 // makeDevices fills /dev, which is a tmpfs of the container's.
-func makeDevices() error {
-	for name, dev := range devices() {
-		path := "/dev/" + name
-		if err := unix.Mknod(path, unix.S_IFCHR|0o666, int(dev)); err != nil {
+func makeDevices(nodes []node) error {
+	for _, n := range nodes {
+		path := "/dev/" + n.name
+		if err := unix.Mknod(path, n.mode, int(n.dev)); err != nil {
 			return fmt.Errorf("mknod %s: %w", path, err)
 		}
 	}

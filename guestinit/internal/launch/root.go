@@ -29,13 +29,17 @@ func (l *Launch) enterRoot() error {
 			return fmt.Errorf("set the hostname %q: %w", c.Hostname, err)
 		}
 	}
+	nodes, err := findNodes(c)
+	if err != nil {
+		return err
+	}
 	if err := changeRoot(l.order.Root); err != nil {
 		return err
 	}
 	if err := mountKernels(c); err != nil {
 		return err
 	}
-	if err := makeDevices(); err != nil {
+	if err := makeDevices(nodes); err != nil {
 		return err
 	}
 	if err := writeEtc(c); err != nil {

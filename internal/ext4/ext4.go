@@ -1,4 +1,6 @@
-package container
+// Package ext4 makes blank ext4 file systems for guests: sparse files, which take
+// the room of what is written.
+package ext4
 
 import (
 	"errors"
@@ -12,28 +14,49 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// layerSize is the size of a writable layer. The file is sparse: it takes the
-// space of what the container writes.
-const layerSize = 10 << 30
+// Sizes of a file system: there is no journal in less, and 4 KiB blocks address no
+// more.
+const (
+	MinSize = 16 << 20
+	MaxSize = 16 << 40
+	// DefaultSize is for those who do not say.
+	DefaultSize = 10 << 30
+)
 
-// makeLayer makes a blank writable layer at path, by copying the template: four
-// extents, 150 KiB. mke2fs itself takes 20 times as long.
-func (s *Store) makeLayer(path string) error {
-	template := s.path(layersDir, fmt.Sprintf("ext4-%d-folders", layerSize))
+// blockSize is ext4's, of which a size is a multiple.
+const blockSize = 4096
+
+// Size rounds a size up to whole blocks; 0 is DefaultSize.
+func Size(n int64) (int64, error) {
+	switch {
+	case n == 0:
+		return DefaultSize, nil
+	case n < MinSize || n > MaxSize:
+		return 0, errors.New("a file system has 16m to 16t")
+	}
+	return (n + blockSize - 1) &^ (blockSize - 1), nil
+}
+
+// Templates is a folder of blank file systems, one for each kind that was asked
+// for.
+type Templates struct{ Dir string }
+
+// Make makes a file at path with a file system of so many bytes, with empty
+// folders, by copying a template: four extents, 150 KiB. mke2fs itself takes 20
+// times as long.
+func (t Templates) Make(path string, size int64, folders ...string) error {
+	template := filepath.Join(t.Dir, fmt.Sprintf("ext4-%d-%s", size, strings.Join(folders, "-")))
 	err := copySparse(path, template)
 	if errors.Is(err, os.ErrNotExist) {
-		if err = makeTemplate(template, layerSize); err == nil {
+		if err = makeTemplate(template, size, folders); err == nil {
 			err = copySparse(path, template)
 		}
 	}
-	if err != nil {
-		return fmt.Errorf("make the writable layer: %w", explain(err))
-	}
-	return nil
+	return err
 }
 
-// makeTemplate formats an ext4 file system with the two folders of an overlay.
-func makeTemplate(path string, size int64) error {
+// makeTemplate formats a file.
+func makeTemplate(path string, size int64, folders []string) error {
 	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
 	if err != nil {
 		return err
@@ -43,7 +66,7 @@ func makeTemplate(path string, size int64) error {
 	if err := f.Truncate(size); err != nil {
 		return err
 	}
-	if err := format(f.Name()); err != nil {
+	if err := format(f.Name(), folders); err != nil {
 		return err
 	}
 	if err := f.Sync(); err != nil {
@@ -57,23 +80,23 @@ func makeTemplate(path string, size int64) error {
 // is no space kept for root, none for growth and few copies of the superblock.
 // The first block that a guest allocates makes it read the bitmaps of a whole
 // flexible group: it is of two (-G; with one mke2fs 1.47 counts wrong), and the
-// overlay's folders are there.
-func format(path string) error {
+// folders are there.
+func format(path string, folders []string) error {
 	program, err := findMke2fs()
 	if err != nil {
 		return err
 	}
-	folders, err := os.MkdirTemp("", "mvm-layer-*")
+	content, err := os.MkdirTemp("", "mvm-ext4-*")
 	if err != nil {
 		return err
 	}
-	defer func() { _ = os.RemoveAll(folders) }()
-	for _, name := range []string{"upper", "work"} { // as guestinit mounts them
-		if err := os.Mkdir(filepath.Join(folders, name), 0o755); err != nil {
+	defer func() { _ = os.RemoveAll(content) }()
+	for _, name := range folders {
+		if err := os.Mkdir(filepath.Join(content, name), 0o755); err != nil {
 			return err
 		}
 	}
-	out, err := exec.Command(program, "-q", "-F", "-t", "ext4", "-b", "4096", "-m", "0", "-G", "2", "-d", folders,
+	out, err := exec.Command(program, "-q", "-F", "-t", "ext4", "-b", "4096", "-m", "0", "-G", "2", "-d", content,
 		"-O", "^resize_inode,sparse_super2",
 		"-E", "lazy_itable_init=1,lazy_journal_init=1,nodiscard,packed_meta_blocks=1,root_owner=0:0",
 		path).CombinedOutput()
