@@ -41,13 +41,14 @@ func images(ctx context.Context, t *testing.T) string {
 			t.Error(err)
 		}
 	}()
-	base, site := debian(ctx, t), siteLayer(t)
+	base, site := debian(ctx, t, packages), siteLayer(t)
 	push(ctx, t, srv.Host, "busybox:test", v1.Config{Cmd: []string{"sh"}, Env: []string{"PATH=/bin"}}, busyboxLayer(ctx, t))
 	env := []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
 	push(ctx, t, srv.Host, "python:test", v1.Config{Entrypoint: []string{"python3"}, Env: env, WorkingDir: "/srv"}, base)
 	push(ctx, t, srv.Host, "nginx:test", v1.Config{Cmd: []string{"sh", "-c", "nginx && exec python3 /srv/get.py"}, Env: env}, base, site)
 	push(ctx, t, srv.Host, "programs:test", v1.Config{Env: []string{"PATH=/"}}, programsLayer(ctx, t))
-	return fetch(ctx, t, srv.Host, "busybox:test", "python:test", "nginx:test", "programs:test")
+	push(ctx, t, srv.Host, "redis:test", v1.Config{Cmd: strings.Fields(redis), Env: env}, debian(ctx, t, "redis-server,redis-tools,dash,coreutils"))
+	return fetch(ctx, t, srv.Host, "busybox:test", "python:test", "nginx:test", "programs:test", "redis:test")
 }
 
 // fetch pulls images with mvm and saves each as NAME.tar, under its short name.
@@ -153,12 +154,15 @@ func programsLayer(ctx context.Context, t *testing.T) []byte {
 	return buf.Bytes()
 }
 
-// packages are what the Debian image is made of.
+// redis keeps its data in /var/lib/redis, and syncs each write.
+const redis = "redis-server --bind 0.0.0.0 --protected-mode no --dir /var/lib/redis --appendonly yes --appendfsync always"
+
+// packages are what the Debian images of python and nginx are made of.
 const packages = "python3-minimal,nginx,dash,coreutils,base-passwd"
 
 // debian is a layer with packages and the libraries they are linked to, made by
 // mmdebstrap and kept between runs.
-func debian(ctx context.Context, t *testing.T) []byte {
+func debian(ctx context.Context, t *testing.T, packages string) []byte {
 	t.Helper()
 	cache, err := vhost.CacheDir()
 	if err != nil {

@@ -20,8 +20,9 @@ import (
 //	               ^------- it failed -------'
 type container struct {
 	proto.Container
-	root  root
-	group cgroup.Group
+	root    root
+	volumes volumes
+	group   cgroup.Group
 
 	// The rest is guarded by session.mu.
 	first     *process // whose end is the container's; nil before the first Spawn
@@ -48,13 +49,22 @@ func (s *session) create(spec proto.Container) error {
 	if err := s.delegate(); err != nil {
 		return err
 	}
+	if len(spec.Mounts) > 0 { // folderIn reads paths there
+		if err := s.mountProc(); err != nil {
+			return err
+		}
+	}
 	s.created++
 	place := "/" + strconv.Itoa(s.created)
 	c := &container{
 		Container: spec, root: root{spec.Root, containersDir + place}, group: cgroup.Open(cgroupDir + place),
 		processes: map[string]*process{}, gone: make(chan struct{}),
 	}
+	c.volumes = volumes{root: c.root, mounts: spec.Mounts}
 	if err := errors.Join(c.root.mount(), c.group.Make()); err != nil {
+		return errors.Join(err, c.giveBack())
+	}
+	if err := c.volumes.mount(); err != nil {
 		return errors.Join(err, c.giveBack())
 	}
 	if err := c.limit(spec.Limits); err != nil {
@@ -81,7 +91,7 @@ func (s *session) delegate() error {
 // giveBack takes away what create made. A cgroup that is left costs nothing.
 func (c *container) giveBack() error {
 	_ = c.group.Remove()
-	return c.root.unmount()
+	return errors.Join(c.volumes.unmount(), c.root.unmount())
 }
 
 // helperThreads is how many threads guestinit may have in a container, where it is
@@ -192,6 +202,7 @@ func (s *session) end(c *container) error {
 	delete(s.containers, c.ID)
 	s.mu.Unlock()
 	if c.root.Discard {
+		err = errors.Join(err, c.volumes.unmount())
 		go func() { _ = c.giveBack() }() // nobody waits for what is thrown away
 	} else {
 		err = errors.Join(err, c.giveBack())

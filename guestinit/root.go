@@ -76,16 +76,18 @@ func readAhead(disk string) error {
 // keepsLayer says whether the writable layer is a disk.
 func (r root) keepsLayer() bool { return r.Layer != "" && !r.ReadOnly }
 
-// layerOptions keeps ext4 from filling a sparse file with the zeros of inode
-// tables and from reading every group's bitmap ahead, which nobody may need; has
-// it give back to the host what files that are removed took; and spares a layer
-// that is thrown away afterwards the journal's ordering and barriers.
+// diskOptions keep ext4 from filling a sparse file with the zeros of inode tables
+// and from reading every group's bitmap ahead, which nobody may need, and have it
+// give back to the host what files that are removed took.
+const diskOptions = "noinit_itable,no_prefetch_block_bitmaps,discard"
+
+// layerOptions spares a layer that is thrown away afterwards the journal's ordering
+// and barriers.
 func (r root) layerOptions() string {
-	const options = "noinit_itable,no_prefetch_block_bitmaps,discard"
 	if r.Discard {
-		return options + ",data=writeback,barrier=0"
+		return diskOptions + ",data=writeback,barrier=0"
 	}
-	return options
+	return diskOptions
 }
 
 // copyMode gives the upper folder the mode and owner of the image's root, which
@@ -134,7 +136,7 @@ func syncFS(dir string) error {
 	}
 	defer func() { _ = f.Close() }()
 	if err := unix.Syncfs(int(f.Fd())); err != nil {
-		return fmt.Errorf("write the container's layer to its disk: %w", err)
+		return fmt.Errorf("write what is in %s to its disk: %w", dir, err)
 	}
 	return nil
 }

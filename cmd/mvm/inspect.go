@@ -2,6 +2,8 @@ package main
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -104,7 +106,32 @@ type inspected struct {
 		GlobalIPv6Address, IPv6Gateway string
 		Ports                          map[string][]publication
 	}
+	Mounts  []mountPoint
 	LogPath string
+}
+
+// mountPoint is a mount as docker shows it.
+type mountPoint struct {
+	Type                string
+	Name                string `json:",omitempty"` // a volume's
+	Source, Destination string
+	RW                  bool
+}
+
+func mountPoints(c container.Container) []mountPoint {
+	points := []mountPoint{}
+	for _, m := range c.Mounts {
+		p := mountPoint{Type: string(m.Type), Source: m.Source, Destination: m.Path, RW: !m.ReadOnly}
+		if m.Type == container.VolumeMount {
+			p.Name = m.Source
+		}
+		points = append(points, p)
+	}
+	for path := range c.Spec.Container.Tmpfs {
+		points = append(points, mountPoint{Type: string(container.TmpfsMount), Destination: path, RW: true})
+	}
+	slices.SortFunc(points, func(a, b mountPoint) int { return strings.Compare(a.Destination, b.Destination) })
+	return points
 }
 
 const rfc3339Nano = "2006-01-02T15:04:05.999999999Z07:00"
@@ -141,6 +168,7 @@ func newInspected(c container.Container) inspected {
 		h.NanoCPUs = bound * 1e3
 	}
 	i.setNetwork(c)
+	i.Mounts = mountPoints(c)
 	r := &h.RestartPolicy
 	switch {
 	case c.Spec.Restart.Always:

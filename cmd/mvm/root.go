@@ -40,7 +40,7 @@ with a virtual machine as the wall around it. There is no daemon.`,
 		a.createCommand(), a.inspectCommand(), a.pauseCommand(), a.unpauseCommand(), a.topCommand(), a.statsCommand(), a.portCommand(),
 		a.renameCommand(), a.containerCommand(),
 		a.imagesCommand(), a.pullCommand(), a.loadCommand(), a.saveCommand(), a.rmiCommand(), a.imageCommand(),
-		a.eventsCommand(), a.infoCommand(), a.pruneCommand(), a.kernelCommand(), a.doctorCommand(), a.versionCommand(),
+		a.eventsCommand(), a.infoCommand(), a.pruneCommand(), a.volumeCommand(), a.kernelCommand(), a.doctorCommand(), a.versionCommand(),
 	)
 	return cmd
 }

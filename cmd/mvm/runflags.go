@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path"
 	"path/filepath"
 	"strings"
 	"time"
@@ -23,7 +22,7 @@ type runFlags struct {
 
 	clientFlags
 
-	env, envFile, tmpfs          []string
+	env, envFile                 []string
 	workdir, user, entrypoint    string
 	name, hostname, cpus, memory string
 	kernelFile, kernelArgs       string
@@ -38,6 +37,7 @@ type runFlags struct {
 	net     netFlags
 	rate    rateFlags
 	disk    diskFlags
+	mount   mountFlags
 }
 
 // defaultMemory is enough for most services. A microVM takes of it what it
@@ -58,7 +58,6 @@ func (f *runFlags) register(fs *pflag.FlagSet) {
 	fs.StringVarP(&f.hostname, "hostname", "h", "", "the container's host `NAME` (default its ID)")
 	fs.BoolVar(&f.remove, "rm", false, "remove the container when it has ended")
 	fs.BoolVar(&f.readOnly, "read-only", false, "mount the root file system read-only")
-	fs.StringArrayVar(&f.tmpfs, "tmpfs", nil, "mount a tmpfs: `PATH[:OPTIONS]`")
 	fs.StringVar(&f.cpus, "cpus", "1", "`NUMBER` of CPUs it may use; it has as many vCPUs, rounded up")
 	fs.StringVarP(&f.memory, "memory", "m", defaultMemory, "`SIZE` of the microVM's memory")
 	f.pull = pullMissing
@@ -73,6 +72,7 @@ func (f *runFlags) register(fs *pflag.FlagSet) {
 	f.net.register(fs)
 	f.rate.register(fs)
 	f.disk.register(fs)
+	f.mount.register(fs)
 	fs.BoolVar(&f.help, "help", false, "show this help") // -h is docker's --hostname
 }
 
@@ -92,9 +92,6 @@ func (f *runFlags) parse(fs *pflag.FlagSet) (o container.Options, w container.Ov
 	}
 	if o.Memory, err = parseMemory(f.memory); err != nil {
 		return o, w, fmt.Errorf("--memory: %w", err)
-	}
-	if o.Tmpfs, err = parseTmpfs(f.tmpfs); err != nil {
-		return o, w, fmt.Errorf("--tmpfs: %w", err)
 	}
 	if w.Env, err = readVariables(f.envFile, f.env); err != nil {
 		return o, w, err
@@ -118,6 +115,9 @@ func (f *runFlags) parse(fs *pflag.FlagSet) (o container.Options, w container.Ov
 		return o, w, err
 	}
 	if err := f.disk.parse(&o); err != nil {
+		return o, w, err
+	}
+	if err := f.mount.parse(&o); err != nil {
 		return o, w, err
 	}
 	return o, w, checkHostname(f.hostname)
@@ -168,26 +168,6 @@ func parseMemory(s string) (int64, error) {
 		return 0, fmt.Errorf("%s is more than this host's memory: want at most %dm", s, total>>20)
 	}
 	return (n + pageSize - 1) &^ (pageSize - 1), nil
-}
-
-// parseTmpfs reads PATH[:OPTIONS] of each mount.
-func parseTmpfs(mounts []string) (map[string]string, error) {
-	if len(mounts) == 0 {
-		return nil, nil
-	}
-	m := map[string]string{}
-	for _, s := range mounts {
-		dir, options, _ := strings.Cut(s, ":")
-		if !path.IsAbs(dir) || path.Clean(dir) == "/" {
-			return nil, fmt.Errorf("bad mount %q: want an absolute path other than /, then perhaps :OPTIONS", s)
-		}
-		dir = path.Clean(dir)
-		if _, twice := m[dir]; twice {
-			return nil, fmt.Errorf("%s is given twice", dir)
-		}
-		m[dir] = options
-	}
-	return m, nil
 }
 
 // parseKernel finds a kernel file; what is in it is for the VMM to see.

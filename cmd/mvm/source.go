@@ -62,6 +62,16 @@ func (a *app) prepare(ctx context.Context, signals <-chan os.Signal, ref string,
 		return err
 	}
 	o.Image, o.RootDisk, o.RootFS = ref, img.RootDisk, img.RootFS
+	for i, m := range o.Mounts {
+		if m.Type != container.ImageMount {
+			continue
+		}
+		img, err := a.image(ctx, m.Source, f.pull, f.platform)
+		if err != nil {
+			return err
+		}
+		o.Mounts[i].RootDisk, o.Mounts[i].RootFS = img.RootDisk, img.RootFS
+	}
 	o.Process, err = container.NewProcess(container.Defaults{
 		Entrypoint: img.Config.Entrypoint, Cmd: img.Config.Cmd, Env: img.Config.Env,
 		User: img.Config.User, WorkingDir: img.Config.WorkingDir,

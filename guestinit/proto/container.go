@@ -12,6 +12,8 @@ type Container struct {
 	// Disks are block devices of the machine's that it has in its /dev, under the
 	// same name: "/dev/vdc".
 	Disks []string `json:",omitempty"`
+	// Mounts are further file systems, from disks, in the order they are mounted.
+	Mounts []Mount `json:",omitempty"`
 	// ShmSize is the size of /dev/shm in bytes; 0: 64 MiB, as docker has it.
 	ShmSize int64  `json:",omitempty"`
 	Limits  Limits `json:",omitzero"`
@@ -45,6 +47,21 @@ type Root struct {
 	Discard bool `json:",omitempty"`
 	// ReadOnly mounts the root read-only (and leaves Layer unused).
 	ReadOnly bool `json:",omitempty"`
+}
+
+// Mount is a file system that a container has beside its root.
+type Mount struct {
+	// Disk is its block device ("/dev/vde"), FS its kind ("erofs" or "ext4"). Several
+	// mounts may be of one disk.
+	Disk, FS string
+	// Folder is the folder of it that is mounted; empty: all of it.
+	Folder string `json:",omitempty"`
+	// Path is where in the container; folders that are missing are made.
+	Path string
+	// ReadOnly mounts it read-only. If all mounts of a disk are, so is the disk.
+	ReadOnly bool `json:",omitempty"`
+	// Copy fills Folder, if it is empty, with what the root has at Path.
+	Copy bool `json:",omitempty"`
 }
 
 // Namespace is a kind of namespace, by its name in namespaces(7).

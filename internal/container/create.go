@@ -32,6 +32,8 @@ type Options struct {
 	LayerSize int64
 	// Disks are the user's that it has, at most MaxDisks.
 	Disks []Disk
+	// Mounts are volumes and images, as of CheckMounts.
+	Mounts []Mount
 	// Hostname is the container's; empty: its ID.
 	Hostname string
 	// Tmpfs are tmpfs mounts: path -> options.
@@ -146,19 +148,30 @@ func (s *Store) discard(id string, lock *os.File) error {
 // fill puts the disks and config.json into a container's folder.
 func (s *Store) fill(id string, o Options) (*Container, error) {
 	c := &Container{dir: s.path(containersDir, id), Config: o.config(id)}
-	if err := os.Link(o.RootDisk, filepath.Join(c.dir, imageFile)); err != nil {
-		return nil, fmt.Errorf("take the image's root disk: %w", explain(err))
+	if err := link(o.RootDisk, filepath.Join(c.dir, imageFile)); err != nil {
+		return nil, err
 	}
 	if !o.ReadOnly {
 		if err := s.blanks().Make(filepath.Join(c.dir, layerFile), o.LayerSize, "upper", "work"); err != nil { // as guestinit mounts them
 			return nil, fmt.Errorf("make the writable layer: %w", explain(err))
 		}
 	}
+	if err := s.takeDisks(c.dir, o.Mounts); err != nil {
+		return nil, err
+	}
 	if err := o.writeID(id); err != nil {
 		return nil, err
 	}
 	c.Status = Created
 	return c, writeJSON(filepath.Join(c.dir, configFile), c.Config, volatile)
+}
+
+// link takes an image's root disk.
+func link(disk, path string) error {
+	if err := os.Link(disk, path); err != nil {
+		return fmt.Errorf("take the image's root disk: %w", explain(err))
+	}
+	return nil
 }
 
 func (o Options) writeID(id string) error {
@@ -192,7 +205,7 @@ func (o Options) config(id string) Config {
 	return Config{
 		ID: id, Name: o.Name, Created: time.Now().UTC(), Image: o.Image, Remove: o.Remove,
 		Labels: o.Labels, StopSignal: o.StopSignal, StopPatience: o.StopPatience, OwnKernel: o.OwnKernel, Kept: o.kept,
-		Network: network,
+		Network: network, Mounts: o.Mounts,
 		Spec: control.Spec{
 			VM: vmm.Config{
 				Kernel: o.Kernel, MapKernel: !o.OwnKernel, Args: o.KernelArgs, Initrd: o.Initrd, PVM: o.PVM, VCPUs: o.CPUs.VCPUs(), Memory: o.Memory,

@@ -56,5 +56,6 @@ func (o Options) planDisks(c *proto.Container) []vmm.Disk {
 	if !o.ReadOnly {
 		c.Root.Layer = p.add(vmm.Disk{Path: layerFile, Limits: o.Limits.Disk})
 	}
+	o.planMounts(&p, c)
 	return p.disks
 }

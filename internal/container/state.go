@@ -24,6 +24,8 @@ type Config struct {
 	Spec control.Spec
 	// Network is how it is connected.
 	Network hostnet.Network `json:",omitzero"`
+	// Mounts are volumes and images that it has mounted.
+	Mounts []Mount `json:",omitempty"`
 	// Labels are the user's, and the image's.
 	Labels map[string]string `json:",omitempty"`
 	// StopSignal is what stop sends, 0 being SIGTERM, and StopPatience how long it

@@ -7,6 +7,7 @@
 //	    state.json                what became of it; replaced as a whole
 //	    image                     its root disk: a hard link into the image store
 //	    layer                     its writable layer, a sparse ext4 image
+//	    volume.NAME               a volume's disk: a hard link into ROOT/volumes
 //	    vsock_1024                where the guest's connections arrive, while it runs
 //	ROOT/names/NAME -> ID         a symbolic link: made or refused in one system call
 //	ROOT/layers/                  blank file systems, by size

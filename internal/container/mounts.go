@@ -1,0 +1,142 @@
+package container
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/mvm-project/mvm/guestinit/proto"
+	"github.com/mvm-project/mvm/internal/volume"
+	"github.com/mvm-project/mvm/vmm"
+)
+
+// MountType is a kind of mount, by docker's name for it.
+type MountType string
+
+// The kinds of mounts.
+const (
+	VolumeMount MountType = "volume"
+	ImageMount  MountType = "image"
+	TmpfsMount  MountType = "tmpfs" // is in Options.Tmpfs
+)
+
+// Mount is what a container has mounted from a disk.
+type Mount struct {
+	Type MountType
+	// Source is the volume's name, or the image as the user named it.
+	Source string
+	// Path is where, in the container: absolute and clean.
+	Path     string
+	ReadOnly bool
+	// NoCopy leaves an empty volume empty, whatever the image has there.
+	NoCopy bool `json:",omitempty"`
+	// RootDisk and RootFS are an image's.
+	RootDisk, RootFS string `json:",omitempty"`
+}
+
+// file is the disk's name in the container's folder.
+func (m Mount) file() string {
+	if m.Type == VolumeMount {
+		return "volume." + m.Source
+	}
+	return fmt.Sprintf("image.%x", m.Path) // a path is none for a file's name
+}
+
+// CheckMounts says whether a container can have its mounts, all of them.
+func CheckMounts(o Options) error {
+	files := map[string]bool{}
+	paths := map[string]bool{}
+	for _, m := range o.Mounts {
+		files[m.file()] = true
+		if _, tmpfs := o.Tmpfs[m.Path]; tmpfs || paths[m.Path] {
+			return fmt.Errorf("two mounts are on %s: take one", m.Path)
+		}
+		paths[m.Path] = true
+		for dir := m.Path; dir != "/"; dir = filepath.Dir(dir) {
+			if _, tmpfs := o.Tmpfs[dir]; tmpfs || dir == "/proc" || dir == "/sys" || dir == "/dev" {
+				return fmt.Errorf("a %s on %s would be hidden by what is mounted on %s: choose another path", m.Type, m.Path, dir)
+			}
+		}
+	}
+	if n := len(o.Disks) + len(files); n > MaxDisks {
+		return fmt.Errorf("%d disks, volumes and images: a container has room for %d", n, MaxDisks)
+	}
+	return nil
+}
+
+// Volumes opens the volumes.
+func (s *Store) Volumes() (*volume.Store, error) {
+	return volume.Open(s.path("volumes"), s.blanks())
+}
+
+// takeDisks puts the disks of a container's mounts into its folder.
+func (s *Store) takeDisks(dir string, mounts []Mount) error {
+	volumes, err := s.Volumes()
+	if err != nil {
+		return err
+	}
+	taken := map[string]bool{}
+	for _, m := range mounts {
+		path := filepath.Join(dir, m.file())
+		if taken[path] {
+			continue
+		}
+		taken[path] = true
+		if m.Type == VolumeMount {
+			err = volumes.Take(m.Source, path)
+		} else {
+			err = link(m.RootDisk, path)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// planMounts gives a container the disks of its mounts, outer mounts first.
+func (o Options) planMounts(p *diskPlan, c *proto.Container) {
+	mounts := slices.Clone(o.Mounts)
+	slices.SortFunc(mounts, func(a, b Mount) int { return strings.Compare(a.Path, b.Path) })
+	disks := map[string]string{}
+	for _, m := range mounts {
+		if disks[m.file()] == "" {
+			disks[m.file()] = p.add(vmm.Disk{Path: m.file(), ReadOnly: o.onlyRead(m), Limits: o.Limits.Disk})
+		}
+		mount := proto.Mount{Disk: disks[m.file()], Path: m.Path, ReadOnly: m.ReadOnly, FS: m.RootFS}
+		if m.Type == VolumeMount {
+			mount.FS, mount.Folder, mount.Copy = "ext4", volume.Folder, !m.NoCopy
+		}
+		c.Mounts = append(c.Mounts, mount)
+	}
+}
+
+// onlyRead says whether none of the mounts of a disk writes it.
+func (o Options) onlyRead(m Mount) bool {
+	return !slices.ContainsFunc(o.Mounts, func(other Mount) bool { return other.file() == m.file() && !other.ReadOnly })
+}
+
+// RemoveVolume removes a volume that no container has.
+func (s *Store) RemoveVolume(name string) error {
+	volumes, err := s.Volumes()
+	if err != nil {
+		return err
+	}
+	err = volumes.Remove(name)
+	if !errors.Is(err, volume.ErrInUse) {
+		return err
+	}
+	list, listErr := s.List()
+	if listErr != nil {
+		return errors.Join(err, listErr)
+	}
+	var holders []string
+	for _, c := range list {
+		if slices.ContainsFunc(c.Mounts, func(m Mount) bool { return m.Type == VolumeMount && m.Source == name }) {
+			holders = append(holders, c.Label())
+		}
+	}
+	return fmt.Errorf("%w by container %s: remove it first (mvm rm)", err, strings.Join(holders, ", "))
+}

@@ -1,0 +1,279 @@
+// Package volume keeps named volumes on disk: what containers share with those
+// that come after them.
+//
+//	ROOT/volumes/NAME/
+//	    volume.json          what it is; written once
+//	    disk                 its ext4 file system, a sparse file
+//	ROOT/volumes/.new-*      one that is being made, or removed, under the lock
+//
+// A container takes a volume by a hard link to its disk, in its own folder: the
+// file's count of links is how many containers have the volume, whoever was killed
+// when, and a volume that any has is not removed. Whoever makes, takes or removes
+// one holds an flock on the folder of them all.
+package volume
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/mvm-project/mvm/internal/ext4"
+)
+
+// Folder is the folder in a volume's file system that containers see: ext4 has one
+// of its own beside it, lost+found.
+const Folder = "data"
+
+// Volume is a volume.
+type Volume struct {
+	Name    string
+	Created time.Time
+	// Size bounds what it holds, in bytes.
+	Size   int64
+	Labels map[string]string `json:",omitempty"`
+	// Nameless says that nobody chose its name.
+	Nameless bool `json:",omitempty"`
+
+	// Disk is the path of its file system, Used the room that takes on the host,
+	// in bytes, and Holders how many containers have it.
+	Disk    string `json:"-"`
+	Used    int64  `json:"-"`
+	Holders int    `json:"-"`
+}
+
+// Store is the folder of all volumes. Its methods may be called by several
+// goroutines and processes at once.
+type Store struct {
+	dir    string
+	blanks ext4.Templates
+}
+
+const (
+	infoFile = "volume.json"
+	diskFile = "disk"
+	unstable = ".new-"
+)
+
+// Open opens the folder, which is made if it is missing; blanks makes file
+// systems.
+func Open(dir string, blanks ext4.Templates) (*Store, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make the folder of volumes: %w", err)
+	}
+	return &Store{dir, blanks}, nil
+}
+
+// Errors that are in those of methods.
+var (
+	ErrExists = errors.New("is there already")
+	ErrInUse  = errors.New("is in use")
+)
+
+// CheckName checks a volume's name by docker's rule.
+func CheckName(name string) error {
+	if !regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}$`).MatchString(name) {
+		return fmt.Errorf("bad volume name %q: want a letter or digit, then letters, digits, '_', '.' or '-', 128 at most", name)
+	}
+	return nil
+}
+
+// RandomName is a name for a volume that nobody names.
+func RandomName() string {
+	var b [32]byte
+	_, _ = rand.Read(b[:]) // never fails: crypto/rand
+	return hex.EncodeToString(b[:])
+}
+
+// Create makes an empty volume; its Size is as of ext4.Size.
+func (s *Store) Create(v Volume) error {
+	if err := CheckName(v.Name); err != nil {
+		return err
+	}
+	return s.locked(func() error { return s.create(v) })
+}
+
+// Take makes path a hard link to the disk of the volume of that name, which is
+// made if it is missing.
+func (s *Store) Take(name, path string) error {
+	if err := CheckName(name); err != nil {
+		return err
+	}
+	return s.locked(func() error {
+		err := s.create(Volume{Name: name, Size: ext4.DefaultSize})
+		if err != nil && !errors.Is(err, ErrExists) {
+			return err
+		}
+		if err := os.Link(s.path(name, diskFile), path); err != nil {
+			return fmt.Errorf("take the volume %s: %w", name, err)
+		}
+		return nil
+	})
+}
+
+// create makes a volume, as a whole or not at all. It needs the lock.
+func (s *Store) create(v Volume) error {
+	if exists(s.path(v.Name)) {
+		return fmt.Errorf("the volume %s %w", v.Name, ErrExists)
+	}
+	tmp, err := os.MkdirTemp(s.dir, unstable)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.RemoveAll(tmp) }()
+	v.Created = time.Now().UTC()
+	info, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	disk := filepath.Join(tmp, diskFile)
+	if err := errors.Join(
+		s.blanks.Make(disk, v.Size, Folder),
+		os.WriteFile(filepath.Join(tmp, infoFile), info, 0o600),
+	); err != nil {
+		return fmt.Errorf("make the volume %s: %w", v.Name, err)
+	}
+	// A volume is there to outlive a loss of power.
+	for _, path := range []string{disk, filepath.Join(tmp, infoFile), tmp} {
+		if err := syncPath(path); err != nil {
+			return err
+		}
+	}
+	if err := os.Rename(tmp, s.path(v.Name)); err != nil {
+		return err
+	}
+	return syncPath(s.dir)
+}
+
+// Get returns the volume of that name.
+func (s *Store) Get(name string) (Volume, error) {
+	if CheckName(name) != nil || !exists(s.path(name)) {
+		return Volume{}, fmt.Errorf("no volume %q: see mvm volume ls", name)
+	}
+	return s.read(name)
+}
+
+func (s *Store) read(name string) (Volume, error) {
+	text, err := os.ReadFile(s.path(name, infoFile))
+	v := Volume{}
+	if err == nil {
+		err = json.Unmarshal(text, &v)
+	}
+	v.Name, v.Disk = name, s.path(name, diskFile)
+	var st unix.Stat_t
+	if err == nil {
+		err = unix.Stat(v.Disk, &st)
+	}
+	if err != nil {
+		return v, fmt.Errorf("the volume %s is damaged: %w", name, err)
+	}
+	v.Used, v.Holders = st.Blocks*512, int(st.Nlink)-1
+	return v, nil
+}
+
+// List returns all volumes by name. One that is damaged is left out.
+func (s *Store) List() ([]Volume, error) {
+	entries, err := os.ReadDir(s.dir)
+	if err != nil {
+		return nil, fmt.Errorf("list volumes: %w", err)
+	}
+	var list []Volume
+	for _, e := range entries {
+		if CheckName(e.Name()) != nil {
+			continue
+		}
+		if v, err := s.read(e.Name()); err == nil {
+			list = append(list, v)
+		}
+	}
+	slices.SortFunc(list, func(a, b Volume) int { return strings.Compare(a.Name, b.Name) })
+	return list, nil
+}
+
+// Remove removes a volume and what is in it. One that a container has stays, with
+// ErrInUse.
+func (s *Store) Remove(name string) error {
+	if CheckName(name) != nil {
+		return fmt.Errorf("no volume %q: see mvm volume ls", name)
+	}
+	return s.locked(func() error {
+		var st unix.Stat_t
+		err := unix.Stat(s.path(name, diskFile), &st)
+		switch {
+		case err == nil && st.Nlink > 1:
+			return fmt.Errorf("the volume %s %w", name, ErrInUse)
+		case errors.Is(err, fs.ErrNotExist) && !exists(s.path(name)):
+			return fmt.Errorf("no volume %q: see mvm volume ls", name)
+		}
+		// One name after the other would leave half a volume to a kill.
+		tmp, err := os.MkdirTemp(s.dir, unstable)
+		if err != nil {
+			return err
+		}
+		if err := os.Rename(s.path(name), filepath.Join(tmp, name)); err != nil {
+			return fmt.Errorf("remove the volume %s: %w", name, err)
+		}
+		return os.RemoveAll(tmp)
+	})
+}
+
+// locked runs f under the lock, after what killed processes left is cleared away.
+func (s *Store) locked(f func() error) error {
+	dir, err := os.Open(s.dir)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = dir.Close() }() // and with it the lock
+	for err = unix.EINTR; errors.Is(err, unix.EINTR); {
+		err = unix.Flock(int(dir.Fd()), unix.LOCK_EX)
+	}
+	if err != nil {
+		return fmt.Errorf("lock %s: %w", s.dir, err)
+	}
+	left, err := filepath.Glob(s.path(unstable + "*"))
+	if err != nil {
+		return err
+	}
+	for _, path := range left {
+		if err := os.RemoveAll(path); err != nil {
+			return err
+		}
+	}
+	return explain(f())
+}
+
+// explain adds the way out to the error of a full disk.
+func explain(err error) error {
+	if errors.Is(err, syscall.ENOSPC) {
+		return fmt.Errorf("the disk is full: free some space, or remove volumes (mvm volume rm): %w", err)
+	}
+	return err
+}
+
+func (s *Store) path(elem ...string) string {
+	return filepath.Join(append([]string{s.dir}, elem...)...)
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
+}
+
+func syncPath(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
