@@ -61,11 +61,9 @@ func (v *VM) devices(cfg Config) ([]virtio.Device, error) {
 			return nil, err
 		}
 		v.onClose(f.Close)
-		devs = append(devs, blk.New(f, blk.Config{
-			ReadOnly: d.ReadOnly,
-			ID:       fmt.Sprintf("mvm%d", i),
-			Limiter:  ratelimit.New(d.Limits),
-		}))
+		limiter := ratelimit.New(d.Limits)
+		v.limiters.disks = append(v.limiters.disks, limiter)
+		devs = append(devs, blk.New(f, blk.Config{ReadOnly: d.ReadOnly, ID: fmt.Sprintf("mvm%d", i), Limiter: limiter}))
 	}
 	for _, n := range cfg.NICs {
 		d, err := v.nic(n)

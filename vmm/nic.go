@@ -33,7 +33,9 @@ func (v *VM) nic(n NIC) (virtio.Device, error) {
 		return nil, err
 	}
 	v.onClose(link.Close)
-	return nic.New(link, nic.Config{MAC: n.MAC, MTU: n.MTU, RX: ratelimit.New(n.RX), TX: ratelimit.New(n.TX)}), nil
+	rx, tx := ratelimit.New(n.RX), ratelimit.New(n.TX)
+	v.limiters.rx, v.limiters.tx = append(v.limiters.rx, rx), append(v.limiters.tx, tx)
+	return nic.New(link, nic.Config{MAC: n.MAC, MTU: n.MTU, RX: rx, TX: tx}), nil
 }
 
 func (n NIC) open() (*nic.Link, error) {

@@ -22,6 +22,8 @@ type VM struct {
 	mmio  bus.Bus
 	reset atomic.Bool // the guest asked for a reset
 
+	limiters limiters
+
 	cleanup []func() error // in the order of making: Close goes backwards
 }
 

@@ -36,7 +36,7 @@ type machine struct {
 	commands sync.WaitGroup // being answered
 	noting   sync.Mutex     // held while state.json is changed
 
-	mu       sync.Mutex
+	mu       sync.Mutex // start.Spec's limits need it too
 	current  *session
 	cancel   context.CancelCauseFunc // ends the current VM
 	detached bool
@@ -248,7 +248,9 @@ func (v *machine) run(first bool) (s *session, answer control.Message, ran time.
 func (v *machine) boot(tail io.Writer, onStart func(proto.Spawned)) (s *session, answer control.Message) {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
+	v.mu.Lock()
 	spec := v.start.Spec
+	v.mu.Unlock()
 	console := tail
 	if spec.Console {
 		console = io.MultiWriter(tail, os.Stderr)
@@ -272,6 +274,7 @@ func (v *machine) boot(tail io.Writer, onStart func(proto.Spawned)) (s *session,
 		return s, failed(err)
 	}
 	defer func() { _ = vm.Close() }()
+	s.vm = vm
 
 	ended := make(chan error, 1)
 	var vcpus sync.WaitGroup

@@ -60,6 +60,10 @@ func (v *machine) command(conn *control.Conn) {
 		v.stop(conn, *m.Stop)
 	case m.Wait != nil:
 		v.wait(conn)
+	case m.Change != nil:
+		done(conn, v.change(*m.Change))
+	case m.Measure != nil:
+		v.measure(conn)
 	default:
 		_ = conn.Send(control.Message{Done: &control.Done{Error: "control: nothing that can be asked"}})
 	}
@@ -140,8 +144,6 @@ func (v *machine) ask(conn *control.Conn, r proto.Request) {
 		r.List.Container = s.container
 	case r.Stats != nil:
 		r.Stats.Container = s.container
-	case r.Update != nil:
-		r.Update.Container = s.container
 	default:
 		done(conn, errors.New("control: not for mvm to ask the guest"))
 		return
@@ -152,6 +154,40 @@ func (v *machine) ask(conn *control.Conn, r proto.Request) {
 		return
 	}
 	_ = conn.Send(control.Message{Reply: &reply})
+}
+
+// change changes limits: inside, where that can fail, and then the devices'. What
+// comes after a restart has them too.
+func (v *machine) change(c control.Change) error {
+	s, err := v.running()
+	if err != nil {
+		return err
+	}
+	if c.Guest != nil {
+		reply, err := s.ask(proto.Request{Update: &proto.Update{Container: s.container, Limits: *c.Guest}})
+		if err != nil {
+			return err
+		}
+		if reply.Error != nil {
+			return reply.Error
+		}
+	}
+	s.vm.Limit(c.Devices)
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.start.Spec.Apply(c)
+	return nil
+}
+
+// measure tells what has passed the devices' limits.
+func (v *machine) measure(conn *control.Conn) {
+	s, err := v.running()
+	if err != nil {
+		done(conn, err)
+		return
+	}
+	traffic := s.vm.Traffic()
+	_ = conn.Send(control.Message{Traffic: &traffic}) // who asked may be gone
 }
 
 // freeze stops all of the container, or lets it go on.

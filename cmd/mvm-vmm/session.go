@@ -13,6 +13,7 @@ import (
 
 	"github.com/mvm-project/mvm/guestinit/proto"
 	"github.com/mvm-project/mvm/internal/control"
+	"github.com/mvm-project/mvm/vmm"
 )
 
 // helloTimeout bounds a boot: far above the slowest host's, so that it ends a
@@ -29,6 +30,7 @@ type session struct {
 	spec    control.Spec
 	out     *outlet
 	net     *helper        // nil: there is none
+	vm      *vmm.VM        // set before the first process runs
 	open    sync.WaitGroup // the first process's stdout and stderr, each until its end
 	started chan struct{}  // closed when the first process runs
 	execs   chan struct{}  // holds one thing for each exec under way

@@ -19,7 +19,7 @@ func (a *app) containerCommand() *cobra.Command {
 	ls.Use = "ls"
 	cmd.AddCommand(ls, a.containerPruneCommand(), a.runCommand(), a.createCommand(), a.startCommand(), a.stopCommand(),
 		a.restartCommand(), a.killCommand(), a.rmCommand(), a.waitCommand(), a.logsCommand(), a.execCommand(), a.attachCommand(), a.cpCommand(),
-		a.inspectCommand(), a.pauseCommand(), a.unpauseCommand(), a.topCommand(), a.statsCommand(), a.portCommand(), a.renameCommand())
+		a.inspectCommand(), a.pauseCommand(), a.unpauseCommand(), a.topCommand(), a.statsCommand(), a.portCommand(), a.renameCommand(), a.updateCommand())
 	return cmd
 }
 

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
@@ -59,8 +61,20 @@ func (a *app) inspectContainer(ref string) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newInspected(c), nil
+	i := newInspected(c)
+	if c.Up() {
+		ctx, cancel := context.WithTimeout(context.Background(), inspectPatience)
+		defer cancel()
+		if t, err := c.Traffic(ctx); err == nil { // one that has just ended has none
+			i.Traffic = newTrafficView(t)
+		}
+	}
+	return i, nil
 }
+
+// inspectPatience is how long a container that comes up may take to tell of its
+// traffic.
+const inspectPatience = 2 * time.Second
 
 // inspected is a container as inspect prints it: docker's names, as far as they
 // mean the same.
@@ -94,6 +108,7 @@ type inspected struct {
 		PidsLimit     int64
 		OomScoreAdj   int
 		Capabilities  []string // all it may have
+		Rates         rateViews
 		RestartPolicy struct {
 			Name              string
 			MaximumRetryCount int
@@ -107,6 +122,7 @@ type inspected struct {
 		Ports                          map[string][]publication
 	}
 	Mounts  []mountPoint
+	Traffic *trafficView `json:",omitempty"` // of one that runs
 	LogPath string
 }
 
@@ -163,6 +179,10 @@ func newInspected(c container.Container) inspected {
 		h.Capabilities = proto.DefaultCapabilities()
 	}
 	h.Memory, h.AutoRemove, h.ReadonlyRoot = c.Spec.VM.Memory, c.Remove, c.Spec.Container.Root.ReadOnly
+	if limit := c.Spec.Container.Limits.Memory; limit > 0 {
+		h.Memory = limit
+	}
+	h.Rates = newRateViews(c.Spec.VM)
 	h.NanoCPUs = int64(c.Spec.VM.VCPUs) * 1e9
 	if bound := c.Spec.Container.Limits.CPUMicros; bound > 0 {
 		h.NanoCPUs = bound * 1e3

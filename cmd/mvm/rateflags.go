@@ -11,8 +11,8 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"github.com/mvm-project/mvm/internal/container"
 	"github.com/mvm-project/mvm/ratelimit"
+	"github.com/mvm-project/mvm/vmm"
 )
 
 // rateFlags are run's and create's that bound what devices do, as they were given.
@@ -29,7 +29,7 @@ func (f *rateFlags) register(fs *pflag.FlagSet) {
 	fs.StringVar(&f.txBytes, "net-tx-bps", "", "bound the bytes it sends: `RATE[:BURST]` a second")
 }
 
-func (f *rateFlags) parse() (l container.Limits, err error) {
+func (f *rateFlags) parse() (l vmm.Limits, err error) {
 	for _, flag := range []struct {
 		name, value string
 		bucket      **ratelimit.Bucket
@@ -54,12 +54,15 @@ func (f *rateFlags) parse() (l container.Limits, err error) {
 }
 
 // parseRate reads RATE[:BURST]: how much passes in a second, and how much more
-// may, once.
+// may, once; or none.
 func parseRate(s string) (ratelimit.Bucket, error) {
+	if s == "none" {
+		return ratelimit.Bucket{}, nil
+	}
 	text, burstText, given := strings.Cut(s, ":")
 	rate, err := parseAmount(text)
 	if err == nil && rate == 0 {
-		err = errors.New("a rate of 0 lets nothing through: leave it out for no limit")
+		err = errors.New("a rate of 0 lets nothing through: \"none\" is no limit")
 	}
 	if err != nil {
 		return ratelimit.Bucket{}, err

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"math"
 	"strings"
 	"testing"
@@ -68,4 +69,27 @@ func FuzzRate(f *testing.F) {
 			t.Fatalf("%q: %+v is %v a second, not %d (%v)", s, b, got, rate, err)
 		}
 	})
+}
+
+// TestRateView: inspect shows the rate that was given.
+func TestRateView(t *testing.T) {
+	for _, s := range []string{"1", "3", "7:2", "10", "999", "1000", "12345", "10m", "1g:1m", "1t"} {
+		b, err := parseRate(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		rate, burst, _ := strings.Cut(s, ":")
+		want := rateView{}
+		want.Rate, _ = parseAmount(rate)
+		want.Burst, _ = parseAmount(cmp.Or(burst, "0"))
+		if got := newRateView(&b); got == nil || got.Burst != want.Burst || math.Abs(float64(got.Rate)/float64(want.Rate)-1) > 1e-8 {
+			t.Errorf("%s: %+v, want %+v", s, got, want)
+		}
+	}
+	if b, err := parseRate("none"); err != nil || newRateView(&b) != nil || newRateView(nil) != nil {
+		t.Errorf("none: %+v, %v", b, err)
+	}
+	if got := newRateView(&ratelimit.Bucket{Size: math.MaxUint64, Refill: 1}); got.Rate != math.MaxUint64 {
+		t.Errorf("%+v", got)
+	}
 }

@@ -38,7 +38,7 @@ with a virtual machine as the wall around it. There is no daemon.`,
 		a.runCommand(), a.psCommand(), a.rmCommand(),
 		a.startCommand(), a.stopCommand(), a.restartCommand(), a.killCommand(), a.waitCommand(), a.logsCommand(), a.execCommand(), a.attachCommand(), a.cpCommand(),
 		a.createCommand(), a.inspectCommand(), a.pauseCommand(), a.unpauseCommand(), a.topCommand(), a.statsCommand(), a.portCommand(),
-		a.renameCommand(), a.containerCommand(),
+		a.renameCommand(), a.updateCommand(), a.containerCommand(),
 		a.imagesCommand(), a.pullCommand(), a.loadCommand(), a.saveCommand(), a.rmiCommand(), a.imageCommand(),
 		a.eventsCommand(), a.infoCommand(), a.pruneCommand(), a.volumeCommand(), a.kernelCommand(), a.doctorCommand(), a.versionCommand(),
 	)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/mvm-project/mvm/guestinit/proto"
 	"github.com/mvm-project/mvm/internal/container"
+	"github.com/mvm-project/mvm/vmm"
 )
 
 // statsPeriod is between two samples, of which CPU use is the difference.
@@ -60,14 +61,18 @@ func (a *app) statsCommand() *cobra.Command {
 
 // statsRow is what a container uses as stats --json prints it: CPU is 1 for the
 // whole time of one CPU, and sizes are in bytes. One that does not run uses nothing.
+// Throttled is for how long, in nanoseconds, its limits held it back so far.
 type statsRow struct {
 	ID, Name string
 	Running  bool
 
 	CPU                     float64
 	Memory, MemoryLimit     int64
+	NetReceived, NetSent    uint64
 	BlockRead, BlockWritten int64
 	PIDs                    int64
+
+	ThrottledDisk, ThrottledReceive, ThrottledSend time.Duration
 }
 
 func (f *statsFlags) print(w io.Writer, rows []statsRow) error {
@@ -83,17 +88,19 @@ func (f *statsFlags) print(w io.Writer, rows []statsRow) error {
 	for _, r := range rows {
 		cells = append(cells, r.cells())
 	}
-	return printTable(w, []string{"CONTAINER ID", "NAME", "CPU %", "MEM USAGE / LIMIT", "MEM %", "BLOCK I/O", "PIDS"}, cells)
+	return printTable(w, []string{"CONTAINER ID", "NAME", "CPU %", "MEM USAGE / LIMIT", "MEM %", "NET I/O", "BLOCK I/O", "PIDS", "THROTTLED DISK / RX / TX"}, cells)
 }
 
 func (r statsRow) cells() []string {
 	if !r.Running {
-		return []string{r.ID, r.Name, "--", "--", "--", "--", "--"}
+		return []string{r.ID, r.Name, "--", "--", "--", "--", "--", "--", "--"}
 	}
 	return []string{
 		r.ID, r.Name, fmt.Sprintf("%.2f%%", 100*r.CPU),
 		bytesText(r.Memory) + " / " + bytesText(r.MemoryLimit), fmt.Sprintf("%.2f%%", 100*float64(r.Memory)/float64(max(1, r.MemoryLimit))),
+		bytesText(int64(r.NetReceived)) + " / " + bytesText(int64(r.NetSent)),
 		bytesText(r.BlockRead) + " / " + bytesText(r.BlockWritten), strconv.FormatInt(r.PIDs, 10),
+		throttledText(r.ThrottledDisk) + " / " + throttledText(r.ThrottledReceive) + " / " + throttledText(r.ThrottledSend),
 	}
 }
 
@@ -144,6 +151,8 @@ func sample(ctx context.Context, list []container.Container) ([]statsRow, error)
 		if u, err := usage(ctx, c); err == nil {
 			cpu := float64(u.CPUMicros-before[c.ID]) / float64(time.Since(began).Microseconds())
 			rows[i] = newStatsRow(c, u, cpu)
+			t, _ := c.Traffic(ctx) // one that ends meanwhile has none
+			rows[i].setTraffic(t)
 		}
 	}
 	return rows, nil
@@ -170,4 +179,9 @@ func newStatsRow(c *container.Container, u proto.Usage, cpu float64) statsRow {
 		r.BlockWritten += io.WriteBytes
 	}
 	return r
+}
+
+func (r *statsRow) setTraffic(t vmm.Traffic) {
+	r.NetReceived, r.NetSent = t.RX.Bytes, t.TX.Bytes
+	r.ThrottledDisk, r.ThrottledReceive, r.ThrottledSend = t.Disk.Throttled, t.RX.Throttled, t.TX.Throttled
 }

@@ -13,7 +13,6 @@ import (
 	"github.com/mvm-project/mvm/internal/control"
 	"github.com/mvm-project/mvm/internal/hostnet"
 	"github.com/mvm-project/mvm/internal/logfile"
-	"github.com/mvm-project/mvm/ratelimit"
 	"github.com/mvm-project/mvm/vmm"
 )
 
@@ -52,7 +51,7 @@ type Options struct {
 	// Network is how it is connected.
 	Network hostnet.Network
 	// Limits bound what its devices do.
-	Limits Limits
+	Limits vmm.Limits
 	// Console shows the guest's console on stderr.
 	Console bool
 	// Timeout ends the process when it has run so long; 0: never.
@@ -75,12 +74,6 @@ type Options struct {
 	IDFile *os.File
 
 	kept bool
-}
-
-// Limits bound what a container's devices do: each disk's reads and writes
-// together, and what its network interface receives and sends.
-type Limits struct {
-	Disk, RX, TX ratelimit.Limits
 }
 
 // idBytes is the length of an ID: 48 bits, of which one million containers have

@@ -9,7 +9,7 @@ import (
 )
 
 // nics are the microVM's network interfaces: one, or none.
-func nics(n hostnet.Network, l Limits) []vmm.NIC {
+func nics(n hostnet.Network, l vmm.Limits) []vmm.NIC {
 	nic := vmm.NIC{MAC: n.MAC, MTU: n.MTU(), RX: l.RX, TX: l.TX}
 	switch n.Kind {
 	case hostnet.User:

@@ -7,12 +7,13 @@ import (
 	"github.com/mvm-project/mvm/internal/control"
 	"github.com/mvm-project/mvm/internal/hostnet"
 	"github.com/mvm-project/mvm/ratelimit"
+	"github.com/mvm-project/mvm/vmm"
 )
 
 // TestNetworkConfig: each side is told its part of a network.
 func TestNetworkConfig(t *testing.T) {
 	_, o := testStore(t)
-	o.Limits = Limits{RX: ratelimit.Limits{Ops: &ratelimit.Bucket{Size: 1, Refill: 1}}, Disk: ratelimit.Limits{Bytes: &ratelimit.Bucket{Size: 2, Refill: 2}}}
+	o.Limits = vmm.Limits{RX: ratelimit.Limits{Ops: &ratelimit.Bucket{Size: 1, Refill: 1}}, Disk: ratelimit.Limits{Bytes: &ratelimit.Bucket{Size: 2, Refill: 2}}}
 	c := o.config("00ff00ff00ff")
 	if len(c.Spec.VM.NICs) > 0 || c.Spec.Interface != nil || c.Spec.Linked() {
 		t.Errorf("no network: %+v", c.Spec)

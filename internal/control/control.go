@@ -15,11 +15,12 @@
 //
 //	mvm                                  mvm-vmm
 //	 | <------------------------- Hello --- |
-//	 | -- one of Exec, Attach, Ask,         |
-//	 |    Signal, Stop, Wait -------------> |
+//	 | -- one of Exec, Attach, Ask, Signal, |
+//	 |    Stop, Wait, Change, Measure ----> |
 //	 | <-- Started, with the streams ------ |  to Exec and Attach
 //	 | -- Signal, Resize -----------------> |  after these two: any number of times
-//	 | <-- Reply, Done, Exit or Failed ---- |  the last word
+//	 | <-- Reply, Traffic, Done, Exit       |
+//	 |     or Failed ---------------------- |  the last word
 //
 // The streams of a process come as file descriptors beside Started
 // (SCM_RIGHTS): sockets of its own for each, so that bytes pass no further
@@ -55,20 +56,23 @@ const (
 // Message is one frame: exactly one field is set.
 type Message struct {
 	// From mvm.
-	Start  *Start         `json:",omitempty"`
-	Exec   *Exec          `json:",omitempty"`
-	Attach *Attach        `json:",omitempty"`
-	Ask    *proto.Request `json:",omitempty"` // Freeze, List, Stats or Update
-	Signal *Signal        `json:",omitempty"`
-	Resize *proto.Size    `json:",omitempty"`
-	Detach *Detach        `json:",omitempty"`
-	Stop   *Stop          `json:",omitempty"`
-	Wait   *Wait          `json:",omitempty"`
+	Start   *Start         `json:",omitempty"`
+	Exec    *Exec          `json:",omitempty"`
+	Attach  *Attach        `json:",omitempty"`
+	Ask     *proto.Request `json:",omitempty"` // Freeze, List or Stats
+	Signal  *Signal        `json:",omitempty"`
+	Resize  *proto.Size    `json:",omitempty"`
+	Detach  *Detach        `json:",omitempty"`
+	Stop    *Stop          `json:",omitempty"`
+	Wait    *Wait          `json:",omitempty"`
+	Change  *Change        `json:",omitempty"`
+	Measure *Measure       `json:",omitempty"`
 
 	// From mvm-vmm.
 	Hello   *Hello       `json:",omitempty"`
 	Started *Started     `json:",omitempty"`
 	Reply   *proto.Reply `json:",omitempty"`
+	Traffic *vmm.Traffic `json:",omitempty"`
 	Done    *Done        `json:",omitempty"`
 	Exit    *Exit        `json:",omitempty"`
 	Failed  *Failed      `json:",omitempty"`
