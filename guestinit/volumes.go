@@ -22,8 +22,9 @@ type volumes struct {
 	root   root
 	mounts []proto.Mount
 
-	disks []string // folders where disks are mounted
-	binds []string // folders of the root that cover others
+	disks   []string // folders where disks are mounted
+	written []string // those of them that can be written
+	binds   []string // folders of the root that cover others
 }
 
 // mount mounts each disk once, and binds a folder of it into the root. On error
@@ -80,6 +81,9 @@ func (v *volumes) disk(m proto.Mount) (string, error) {
 		return "", err
 	}
 	v.disks = append(v.disks, dir)
+	if mount.Flags&unix.MS_RDONLY == 0 {
+		v.written = append(v.written, dir)
+	}
 	return dir, nil
 }
 
@@ -88,12 +92,13 @@ func (v *volumes) readOnly(disk string) bool {
 	return !slices.ContainsFunc(v.mounts, func(m proto.Mount) bool { return m.Disk == disk && !m.ReadOnly })
 }
 
-// unmount leaves each disk whole: what holds on to a mount after the container's
-// end is detached, and loses nothing.
+// unmount leaves each disk whole, with an empty journal, so that it can be mounted
+// read-only. What holds on to a mount, though it be a thread on its way out, would
+// keep an unmounted file system up: it is frozen, which needs nobody's leave.
 func (v *volumes) unmount() error {
 	var errs []error
-	for _, dir := range v.disks {
-		errs = append(errs, syncFS(dir))
+	for _, dir := range v.written {
+		errs = append(errs, freezeFS(dir))
 	}
 	mounted := slices.Concat(v.disks, v.binds)
 	for _, dir := range slices.Backward(mounted) {
@@ -105,8 +110,25 @@ func (v *volumes) unmount() error {
 			errs = append(errs, fmt.Errorf("unmount %s: %w", dir, err))
 		}
 	}
-	v.binds, v.disks = nil, nil
+	v.binds, v.disks, v.written = nil, nil, nil
 	return errors.Join(errs...)
+}
+
+// fiFreeze is FIFREEZE of linux/fs.h, which x/sys does not have.
+const fiFreeze = 0xc0045877
+
+// freezeFS writes a file system to its disk and keeps it as it is then: ext4 empties
+// its journal.
+func freezeFS(dir string) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = f.Close() }()
+	if err := unix.IoctlSetInt(int(f.Fd()), fiFreeze, 0); err != nil {
+		return fmt.Errorf("write what is in %s to its disk: %w", dir, err)
+	}
+	return nil
 }
 
 // fill gives an empty folder of a volume's the content, owner and mode of another,
