@@ -238,9 +238,10 @@ func (l *Launch) setSysctls(sysctls map[string]string) {
 	}
 }
 
-// writeFile has the child write to a file of the kernel's.
+// writeFile has the child write to a file of the kernel's; a container that put a
+// FIFO in its place is not waited for.
 func (p *plan) writeFile(path, text string, failed func(unix.Errno) error) {
-	p.do(failed, unix.SYS_OPEN, p.text(path), unix.O_WRONLY|unix.O_CLOEXEC).opens = true
+	p.do(failed, unix.SYS_OPEN, p.text(path), unix.O_WRONLY|unix.O_CLOEXEC|unix.O_NONBLOCK).opens = true
 	p.do(failed, unix.SYS_WRITE, 0, p.text(text), uintptr(len(text))).file = true
 	p.do(failed, unix.SYS_CLOSE).file = true
 }
