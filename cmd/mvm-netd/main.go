@@ -15,6 +15,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"runtime"
 	"runtime/debug"
 	"syscall"
 
@@ -57,7 +58,9 @@ func serve() error {
 	if why != nil {
 		os.Exit(statusFailed) // mvm says why
 	}
-	return n.Serve() // what is left ends with the process
+	err := n.Serve()         // what is left ends with the process
+	runtime.KeepAlive(ready) // mvm-vmm takes its end for that of the process
+	return err
 }
 
 // open makes the network, with the ports it publishes.

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -27,10 +28,14 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
+// martian is a packet to 127.0.0.1, of which netstack has something to say.
+const martian = "\x02mvmgw\x02guest\x08\x00\x45\x00\x00\x14\x00\x00\x00\x00\x40\xfe\x00\x00\xc0\xa8\x7f\x02\x7f\x00\x00\x01"
+
 // netd is a running mvm-netd.
 type netd struct {
 	cmd    *exec.Cmd
 	link   *os.File
+	word   *os.File // what ready decodes
 	ready  *json.Decoder
 	stderr strings.Builder
 }
@@ -56,7 +61,7 @@ func start(t testing.TB, order string) *netd {
 	}
 	far.Close()
 	told.Close()
-	n.link, n.ready = os.NewFile(uintptr(fds[0]), "link"), json.NewDecoder(word)
+	n.link, n.word, n.ready = os.NewFile(uintptr(fds[0]), "link"), word, json.NewDecoder(word)
 	t.Cleanup(func() {
 		_ = cmd.Process.Kill() // most often it has ended
 		_ = cmd.Wait()
@@ -127,8 +132,6 @@ func TestLife(t *testing.T) {
 	if _, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(port)); !errors.Is(err, unix.EADDRINUSE) {
 		t.Errorf("its port is free: %v", err)
 	}
-	// A packet to 127.0.0.1, of which netstack has something to say.
-	martian := "\x02mvmgw\x02guest\x08\x00\x45\x00\x00\x14\x00\x00\x00\x00\x40\xfe\x00\x00\xc0\xa8\x7f\x02\x7f\x00\x00\x01"
 	if _, err := n.link.WriteString(martian); err != nil {
 		t.Error(err)
 	}
@@ -138,6 +141,35 @@ func TestLife(t *testing.T) {
 	}
 	if err := n.cmd.Wait(); err != nil || n.stderr.Len() > 0 {
 		t.Errorf("%v: it said %q", err, n.stderr.String())
+	}
+}
+
+// TestStays: clients, and the collections of garbage that they bring, do not end
+// what tells mvm-vmm that it lives.
+func TestStays(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := ln.Addr().(*net.TCPAddr).Port
+	_ = ln.Close()
+	n := start(t, order(t, port))
+	var r hostnet.Ready
+	if err := n.ready.Decode(&r); err != nil || r.Error != "" {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	for range 1000 { // some kilobytes of garbage each, of a process that keeps few
+		c, err := net.Dial("tcp", "127.0.0.1:"+strconv.Itoa(port))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = c.Close()
+	}
+	if err := n.word.SetReadDeadline(time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := n.word.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("its word ended: %v", err)
 	}
 }
 

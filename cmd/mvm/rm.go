@@ -33,6 +33,6 @@ func (a *app) rmCommand() *cobra.Command {
 		}),
 	}
 	cmd.Flags().BoolVarP(&force, "force", "f", false, "kill those that run")
-	cmd.Flags().BoolP("volumes", "v", false, "for docker's sake: they have no volumes")
+	cmd.Flags().BoolP("volumes", "v", false, "for docker's sake: volumes have names, and stay")
 	return cmd
 }
