@@ -32,6 +32,7 @@ const (
 	mvmExit    = "mvm run u-root true: exec to exit"
 	mvmFirst   = "mvm run u-root echo: exec to the container's first byte"
 	mvmEnd     = "mvm run u-root echo: first byte to exit"
+	mvmExec    = "mvm exec CONTAINER true: exec to exit"
 	mvmMemory  = "mvm-vmm: own memory (PSS without guest RAM)"
 	qemuMemory = "QEMU microvm: own memory (PSS without guest RAM)"
 )
@@ -58,7 +59,7 @@ func measure(o options) (*report, error) {
 	}
 	r := &report{}
 	for range o.rounds {
-		for _, f := range []step{o.qemuBoot, o.vmmBoot, o.mvmTrue, o.mvmEcho, o.mvmMemory} {
+		for _, f := range []step{o.qemuBoot, o.vmmBoot, o.mvmTrue, o.mvmEcho, o.mvmExec, o.mvmMemory} {
 			if err := r.take(f); err != nil {
 				return nil, err
 			}
@@ -204,6 +205,31 @@ func (o *options) mvmEcho(ctx context.Context, r *report) error {
 	}
 	r.time(mvmFirst, first)
 	r.time(mvmEnd, end-first)
+	return nil
+}
+
+// mvmExec is the round trip of a further process, in a container that has run one
+// before: its files are in the guest's memory.
+func (o *options) mvmExec(ctx context.Context, r *report) (err error) {
+	const name = "bench"
+	up := o.mvm(ctx, "sleep", "1000")
+	up.Args = append(up.Args[:2:2], append([]string{"-d", "--name", name}, up.Args[2:]...)...)
+	if out, err := up.CombinedOutput(); err != nil {
+		return fmt.Errorf("mvm run -d u-root: %w: %s", err, out)
+	}
+	defer func() {
+		down := exec.CommandContext(context.WithoutCancel(ctx), up.Path, "rm", "--force", name)
+		err = errors.Join(err, down.Run())
+	}()
+	for _, sample := range []bool{false, true} {
+		_, end, err := run(exec.CommandContext(ctx, up.Path, "exec", name, "true"), nil)
+		if err != nil {
+			return fmt.Errorf("mvm exec: %w", err)
+		}
+		if sample {
+			r.time(mvmExec, end)
+		}
+	}
 	return nil
 }
 
