@@ -315,9 +315,16 @@ func TestList(t *testing.T) {
 	h := alive(t, nil)
 	h.spawn("c", "x", shell(`sleep 500 & echo ready; wait`))
 	h.line(h.stream("c", "x", proto.Stdout))
-	list := h.ok(proto.Request{List: &proto.List{Container: "c"}}).Processes.List
+	list := func() []proto.ProcessInfo {
+		return h.ok(proto.Request{List: &proto.List{Container: "c"}}).Processes.List
+	}
+	// A process that is only just being executed has no memory yet.
+	for deadline := time.Now().Add(patience); list()[0].State != "S" && time.Now().Before(deadline); {
+		time.Sleep(100 * time.Millisecond)
+	}
+	processes := list()
 	byCommand := map[string]proto.ProcessInfo{}
-	for _, p := range list {
+	for _, p := range processes {
 		byCommand[p.Command] = p
 		if age := time.Since(time.Unix(0, p.Started)); age < 0 || age > 10*time.Minute {
 			t.Errorf("%s started %v ago", p.Command, age)
@@ -325,9 +332,9 @@ func TestList(t *testing.T) {
 	}
 	child, parent := byCommand["sleep 500"], byCommand["/bin/sh -c sleep 500 & echo ready; wait"]
 	if child.PPID != parent.PID || parent.ID != "x" || child.ID != "" || child.State != "S" || child.Threads != 1 {
-		t.Errorf("%+v", list)
+		t.Errorf("%+v", processes)
 	}
-	if first := list[0]; first.PID != 1 || first.PPID != 0 || first.ID != "first" || first.RSS == 0 {
+	if first := processes[0]; first.PID != 1 || first.PPID != 0 || first.ID != "first" || first.RSS == 0 {
 		t.Errorf("%+v", first)
 	}
 }
