@@ -2,7 +2,6 @@ package main
 
 import (
 	"errors"
-	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -213,7 +212,7 @@ func (s *session) end(c *container) error {
 
 // killRest kills what outlives the first process: nothing, in a PID namespace.
 func (c *container) killRest() error {
-	if c.first != nil && slices.Contains(namespaces(c.Container), proto.PIDNamespace) {
+	if c.first != nil && c.Own(proto.PIDNamespace) {
 		return nil
 	}
 	if err := c.group.Kill(); err != nil {

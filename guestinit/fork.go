@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"runtime"
-	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -65,10 +64,17 @@ func (s *session) fork(p *process, l *launch.Launch) (started launch.Started, er
 		started, err = l.Start()
 		return started.PID, err
 	}, func(e reaper.Ending) { p.ended <- e })
-	if err == nil && s.open(p.container) != nil {
+	if err == nil && s.ending(p.container) {
 		_ = s.reaper.Kill(started.PID, unix.SIGKILL)
 	}
 	return started, err
+}
+
+// ending says whether what runs in a container is being killed.
+func (s *session) ending(c *container) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return c.dying
 }
 
 // open says whether processes may be started in a container.
@@ -96,18 +102,11 @@ func explainFork(err error, c *container) error {
 // with one thread, which PID 1 is not, may join a user or time namespace.
 func joinable(c proto.Container) error {
 	for _, alone := range []proto.Namespace{proto.UserNamespace, proto.TimeNamespace} {
-		if slices.Contains(namespaces(c), alone) {
+		if c.Own(alone) {
 			return proto.Errorf(proto.Invalid, "a container with a %s namespace of its own runs one process", alone)
 		}
 	}
 	return nil
-}
-
-func namespaces(c proto.Container) []proto.Namespace {
-	if c.Namespaces == nil {
-		return proto.DefaultNamespaces()
-	}
-	return c.Namespaces
 }
 
 // openSelf opens this program, for launch.

@@ -115,15 +115,24 @@ func (r root) unmount() error {
 		lost = syncFS(r.layerDir())
 	}
 	for _, dir := range []string{r.mergedDir(), r.layerDir(), r.imageDir()} {
-		err := unix.Unmount(dir, 0)
-		if errors.Is(err, unix.EBUSY) {
-			err = unix.Unmount(dir, unix.MNT_DETACH)
-		}
-		if err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) { // was never mounted
-			busy = errors.Join(busy, fmt.Errorf("unmount %s: %w", dir, err))
+		err := unmountOrDetach(dir)
+		if !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) { // was never mounted
+			busy = errors.Join(busy, err)
 		}
 	}
 	return errors.Join(lost, busy)
+}
+
+// unmountOrDetach unmounts what is at dir, or takes it out of sight if it is in use.
+func unmountOrDetach(dir string) error {
+	err := unix.Unmount(dir, 0)
+	if errors.Is(err, unix.EBUSY) {
+		err = unix.Unmount(dir, unix.MNT_DETACH)
+	}
+	if err != nil {
+		return fmt.Errorf("unmount %s: %w", dir, err)
+	}
+	return nil
 }
 
 func syncFS(dir string) error {

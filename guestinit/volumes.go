@@ -102,13 +102,7 @@ func (v *volumes) unmount() error {
 	}
 	mounted := slices.Concat(v.disks, v.binds)
 	for _, dir := range slices.Backward(mounted) {
-		err := unix.Unmount(dir, 0)
-		if errors.Is(err, unix.EBUSY) {
-			err = unix.Unmount(dir, unix.MNT_DETACH)
-		}
-		if err != nil {
-			errs = append(errs, fmt.Errorf("unmount %s: %w", dir, err))
-		}
+		errs = append(errs, unmountOrDetach(dir))
 	}
 	v.binds, v.disks, v.written = nil, nil, nil
 	return errors.Join(errs...)

@@ -1,6 +1,9 @@
 package proto
 
-import "net/netip"
+import (
+	"net/netip"
+	"slices"
+)
 
 // Container is what processes run in: a root file system, namespaces and limits.
 type Container struct {
@@ -62,6 +65,15 @@ type Mount struct {
 	ReadOnly bool `json:",omitempty"`
 	// Copy fills Folder, if it is empty, with what the root has at Path.
 	Copy bool `json:",omitempty"`
+}
+
+// Own says whether the container has a namespace of that kind for itself.
+func (c Container) Own(kind Namespace) bool {
+	kinds := c.Namespaces
+	if kinds == nil {
+		kinds = DefaultNamespaces()
+	}
+	return slices.Contains(kinds, kind)
 }
 
 // Namespace is a kind of namespace, by its name in namespaces(7).

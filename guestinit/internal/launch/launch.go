@@ -20,7 +20,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
 	"strconv"
 
 	"golang.org/x/sys/unix"
@@ -146,23 +145,14 @@ func (l *Launch) write() error {
 // Start makes the child and waits for its exec. The limits of the container's
 // cgroup hold for it from the start.
 func (l *Launch) Start() (Started, error) {
-	flags := uint64(flagsOf(l.order.Container)) & childFlags
-	if !l.first() {
-		flags = 0 // the thread has joined them
-	}
-	if l.ownUsers() {
-		flags = uint64(flagsOf(l.order.Container)) | unix.CLONE_NEWNS
-	} else {
-		flags |= unix.CLONE_VM | unix.CLONE_VFORK
-	}
-	b, err := l.plan.start(flags, l.order.Cgroup, l.out)
+	b, err := l.plan.start(l.flags(), l.order.Cgroup, l.out)
 	if err != nil {
 		return Started{}, l.fail(fmt.Errorf("start a process: %w", err))
 	}
 	if l.ownUsers() {
 		err = mapIDs(b.pid, l.order.Container)
 		b.inner = b.pid
-		if own(l.order.Container, proto.PIDNamespace) {
+		if l.order.Container.Own(proto.PIDNamespace) {
 			b.inner = 1
 		}
 	}
@@ -175,6 +165,19 @@ func (l *Launch) Start() (Started, error) {
 		return Started{}, l.fail(err)
 	}
 	return Started{b.pid, b.inner, b.pidfd}, nil
+}
+
+// flags are clone3's: the namespaces that the thread is not in, and PID 1's memory.
+func (l *Launch) flags() uint64 {
+	const shared = unix.CLONE_VM | unix.CLONE_VFORK
+	own := uint64(flagsOf(l.order.Container))
+	switch {
+	case l.ownUsers():
+		return own | unix.CLONE_NEWNS
+	case l.first():
+		return own&childFlags | shared
+	}
+	return shared
 }
 
 // fail is err; nothing will need what a started process would.
@@ -200,7 +203,7 @@ func (l *Launch) first() bool { return l.order.Root != "" }
 
 // ownUsers says whether the child is to be in a user namespace of its own, which
 // a thread cannot make for it: the child shares no memory with PID 1 then.
-func (l *Launch) ownUsers() bool { return l.first() && own(l.order.Container, proto.UserNamespace) }
+func (l *Launch) ownUsers() bool { return l.first() && l.order.Container.Own(proto.UserNamespace) }
 
 // because makes a call's failure an error.
 func because(what string) func(unix.Errno) error {
@@ -238,20 +241,11 @@ func flagsOf(c proto.Container) int {
 	}
 	all := 0
 	for kind, flag := range flags {
-		if own(c, kind) {
+		if c.Own(kind) {
 			all |= flag
 		}
 	}
 	return all
-}
-
-// own says whether the container has a namespace of that kind for itself.
-func own(c proto.Container, kind proto.Namespace) bool {
-	kinds := c.Namespaces
-	if kinds == nil {
-		kinds = proto.DefaultNamespaces()
-	}
-	return slices.Contains(kinds, kind)
 }
 
 // awaitIDs lets the child wait until it is somebody in its user namespace, and

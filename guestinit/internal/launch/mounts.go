@@ -70,7 +70,7 @@ func kernelMounts(c proto.Container) []Mount {
 		{"devpts", "/dev/pts", "devpts", unix.MS_NOSUID | unix.MS_NOEXEC, fmt.Sprintf("newinstance,ptmxmode=0666,mode=0620,gid=%d", tty)},
 		{"shm", "/dev/shm", "tmpfs", plain, fmt.Sprintf("mode=1777,size=%d,uid=%d", shm, root)},
 	}
-	if own(c, proto.IPCNamespace) {
+	if c.Own(proto.IPCNamespace) {
 		m = append(m, Mount{"mqueue", "/dev/mqueue", "mqueue", plain, ""})
 	}
 	return m
@@ -96,9 +96,9 @@ func inner(c proto.Container, m Mount) bool {
 	case "proc":
 		return true
 	case "cgroup2":
-		return own(c, proto.CgroupNamespace)
+		return c.Own(proto.CgroupNamespace)
 	case "sysfs", "mqueue":
-		return own(c, proto.UserNamespace)
+		return c.Own(proto.UserNamespace)
 	}
 	return false
 }
@@ -108,7 +108,7 @@ func mountKernels(c proto.Container) error {
 	for _, m := range kernelMounts(c) {
 		// In a user namespace those of its own need others that are there and seen
 		// (mount_too_revealing in the kernel's fs/namespace.c).
-		under := own(c, proto.UserNamespace) && (m.FSType == "proc" || m.FSType == "sysfs")
+		under := c.Own(proto.UserNamespace) && (m.FSType == "proc" || m.FSType == "sysfs")
 		if err := os.MkdirAll(m.Target, 0o755); err != nil {
 			return err
 		}

@@ -15,7 +15,7 @@ import (
 func (l *Launch) enterRoot() error {
 	c := l.order.Container
 	flags := unix.CLONE_FS | unix.CLONE_NEWNS
-	if own(c, proto.UserNamespace) {
+	if c.Own(proto.UserNamespace) {
 		flags |= unix.CLONE_NEWUTS // whose hostname the child's begins with
 	} else {
 		flags |= flagsOf(c) &^ childFlags
@@ -24,7 +24,7 @@ func (l *Launch) enterRoot() error {
 		return fmt.Errorf("make namespaces: %w", err)
 	}
 	unix.Umask(0) // for what is made here
-	if own(c, proto.UTSNamespace) {
+	if c.Own(proto.UTSNamespace) {
 		if err := unix.Sethostname([]byte(c.Hostname)); err != nil {
 			return fmt.Errorf("set the hostname %q: %w", c.Hostname, err)
 		}

@@ -60,7 +60,6 @@ func (l *Launch) user(u *user.ExecUser) {
 		groups[i] = uint32(g)
 	}
 	uid, gid := uintptr(u.Uid), uintptr(u.Gid)
-	l.plan.keep = append(l.plan.keep, groups)
 	l.plan.do(because(fmt.Sprintf("set groups %v", u.Sgids)), unix.SYS_SETGROUPS, uintptr(len(u.Sgids)), address(&l.plan, &groups[0]))
 	l.plan.do(because(fmt.Sprintf("set group %d", u.Gid)), unix.SYS_SETRESGID, gid, gid, gid)
 	l.plan.do(because(fmt.Sprintf("set user %d", u.Uid)), unix.SYS_SETRESUID, uid, uid, uid)
