@@ -20,7 +20,8 @@ type NIC struct {
 	// TAP is the name of a TAP device of the host's.
 	TAP string `json:",omitempty"`
 	// FD is a file descriptor of this process's, which stays open: a socket that
-	// keeps messages apart, each of them a frame.
+	// keeps messages apart, each of them a frame; or, with TAP, one that is attached to
+	// that device.
 	FD int `json:",omitempty"`
 	// RX limits what the guest receives, TX what it sends.
 	RX, TX ratelimit.Limits
@@ -39,7 +40,7 @@ func (v *VM) nic(n NIC) (virtio.Device, error) {
 }
 
 func (n NIC) open() (*nic.Link, error) {
-	if n.TAP != "" {
+	if n.TAP != "" && n.FD == 0 {
 		// A new one would lead nowhere.
 		if _, err := net.InterfaceByName(n.TAP); err != nil {
 			return nil, fmt.Errorf("this host has no TAP device %s: make it first (ip tuntap add %[1]s mode tap)", n.TAP)
@@ -55,7 +56,11 @@ func (n NIC) open() (*nic.Link, error) {
 		return nil, fmt.Errorf("network interface on file descriptor %d: %w", n.FD, err)
 	}
 	f := os.NewFile(uintptr(fd), fmt.Sprintf("link %d", n.FD))
-	link, err := nic.FromFile(f)
+	from := nic.FromFile
+	if n.TAP != "" {
+		from = nic.FromTAP
+	}
+	link, err := from(f)
 	if err != nil {
 		f.Close()
 	}

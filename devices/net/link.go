@@ -33,19 +33,17 @@ func newLink(f *os.File, tap bool) (*Link, error) {
 	return &Link{file: f, raw: raw, tap: tap}, nil
 }
 
+// FromTAP returns a link over f, which it takes over: non-blocking, and attached to
+// a TAP device by MakeTAP.
+func FromTAP(f *os.File) (*Link, error) { return newLink(f, true) }
+
 // OpenTAP attaches to the TAP device called name, and makes one if there is none,
 // which goes with the link.
 func OpenTAP(name string) (*Link, error) {
-	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	f, err := openTAP(name, 0)
 	if err != nil {
-		return nil, fmt.Errorf("open /dev/net/tun for TAP device %s (modprobe tun): %w", name, err)
+		return nil, err
 	}
-	if err := attach(fd, name); err != nil {
-		unix.Close(fd)
-		return nil, fmt.Errorf("TAP device %s: %w", name, err)
-	}
-	// Only now: the poller has no use for a file without its device.
-	f := os.NewFile(uintptr(fd), "tap:"+name)
 	l, err := newLink(f, true)
 	if err != nil {
 		f.Close()
@@ -53,13 +51,30 @@ func OpenTAP(name string) (*Link, error) {
 	return l, err
 }
 
-func attach(fd int, name string) error {
+// MakeTAP makes a TAP device, which goes when every copy of the file is closed. It
+// fails if there is one of that name.
+func MakeTAP(name string) (*os.File, error) { return openTAP(name, unix.IFF_TUN_EXCL) }
+
+func openTAP(name string, flags uint16) (*os.File, error) {
+	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("open /dev/net/tun for TAP device %s (modprobe tun): %w", name, err)
+	}
+	if err := attach(fd, name, flags); err != nil {
+		unix.Close(fd)
+		return nil, fmt.Errorf("TAP device %s: %w", name, err)
+	}
+	// Only now: the poller has no use for a file without its device.
+	return os.NewFile(uintptr(fd), "tap:"+name), nil
+}
+
+func attach(fd int, name string, flags uint16) error {
 	ifr, err := unix.NewIfreq(name)
 	if err != nil {
 		return err
 	}
 	// Frames as they are, each behind the header that virtio uses too.
-	ifr.SetUint16(unix.IFF_TAP | unix.IFF_NO_PI | unix.IFF_VNET_HDR)
+	ifr.SetUint16(unix.IFF_TAP | unix.IFF_NO_PI | unix.IFF_VNET_HDR | flags)
 	if err := unix.IoctlIfreq(fd, unix.TUNSETIFF, ifr); err != nil {
 		return fmt.Errorf("attach: %w", err)
 	}
