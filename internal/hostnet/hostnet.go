@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 
 	"github.com/mvm-project/mvm/guestinit/proto"
 )
@@ -19,29 +20,53 @@ const (
 	None Kind = "none" // no interface but the loopback
 	User Kind = "user" // mvm-netd, which needs no rights on the host
 	TAP  Kind = "tap"  // a TAP device of the caller's
+	// Bridge is a network of several containers, on a bridge of the host's.
+	Bridge Kind = "bridge"
 )
 
 // Network is how a container is connected. The zero Network is None.
 type Network struct {
 	Kind Kind
+	// Name is that of a network of kind Bridge.
+	Name string `json:",omitempty"`
 	// Device is the TAP device's name.
 	Device string `json:",omitempty"`
 	// MAC is the interface's; zero: made of the container's ID.
 	MAC MAC `json:",omitzero"`
 	// Addr is the container's IPv4 address with the length of its prefix. Of a TAP
-	// it may be missing, as may Gateway: nothing is set up then.
+	// it may be missing, as may Gateway: nothing is set up then. Of Bridge it is what
+	// the container asks for, until it has joined.
 	Addr    netip.Prefix `json:",omitzero"`
 	Gateway netip.Addr   `json:",omitzero"`
 	// Servers are the name servers in its resolv.conf; none: the gateway of User,
-	// and the host's of TAP.
+	// and the host's of TAP. On Bridge it is the gateway that asks them, or else the
+	// host's.
 	Servers []netip.Addr `json:",omitempty"`
 	Search  []string     `json:",omitempty"`
-	// Hosts are names beside those that the servers know.
+	// Hosts are names beside those that the servers know. An address that is not valid
+	// is the gateway's, on Bridge.
 	Hosts []proto.Host `json:",omitempty"`
-	// HostLoopback leads from the gateway's address to the host's 127.0.0.1.
+	// HostLoopback leads from the gateway's address to the host's 127.0.0.1; on Bridge,
+	// it lets the container reach the host.
 	HostLoopback bool `json:",omitempty"`
 	// Ports are published on the host.
 	Ports []Port `json:",omitempty"`
+	// Aliases are names that others on a network of kind Bridge know it by.
+	Aliases []string `json:",omitempty"`
+	// Joined is what a container that runs has on a network of kind Bridge.
+	Joined Joined `json:",omitzero"`
+}
+
+// Joined is what a container gets to know of a network of kind Bridge by joining.
+type Joined struct {
+	Addr6    netip.Prefix `json:",omitzero"`
+	Gateway6 netip.Addr   `json:",omitzero"`
+	// GatewayMAC is the bridge's.
+	GatewayMAC MAC `json:",omitzero"`
+	// Leases is the folder that tells the names of the network's others.
+	Leases string `json:",omitempty"`
+	// Internal says that only these are to be told.
+	Internal bool `json:",omitempty"`
 }
 
 // String is the network as --network takes it.
@@ -49,6 +74,8 @@ func (n Network) String() string {
 	switch n.Kind {
 	case TAP:
 		return string(TAP) + ":" + n.Device
+	case Bridge:
+		return n.Name
 	case "":
 		return string(None)
 	case None, User:
@@ -99,7 +126,7 @@ func (n Network) Interface() *proto.Interface {
 	switch n.Kind {
 	case None, "":
 		return nil
-	case User, TAP:
+	case User, TAP, Bridge:
 	}
 	if n.Addr.IsValid() {
 		i.Addresses = append(i.Addresses, n.Addr)
@@ -111,11 +138,31 @@ func (n Network) Interface() *proto.Interface {
 		_, gateway := Gateways()
 		i.Addresses, i.Gateways = append(i.Addresses, address6()), append(i.Gateways, gateway)
 	}
+	if j := n.Joined; j.Addr6.IsValid() {
+		i.Addresses, i.Gateways = append(i.Addresses, j.Addr6), append(i.Gateways, j.Gateway6)
+	}
 	return i
+}
+
+// Resolved is the network with the gateway's address for --add-host's names of it.
+func (n Network) Resolved() Network {
+	n.Hosts = slices.Clone(n.Hosts)
+	for i := range n.Hosts {
+		if !n.Hosts[i].Addr.IsValid() {
+			n.Hosts[i].Addr = n.Gateway
+		}
+	}
+	return n
 }
 
 // Resolver is the container's resolv.conf; nil: the image's stays.
 func (n Network) Resolver() *proto.Resolver {
+	if n.Kind == Bridge && !n.Gateway.IsValid() {
+		return nil // it has not joined yet
+	}
+	if n.Kind == Bridge { // a name without a dot may be another container's: as it is, first
+		return &proto.Resolver{Servers: []netip.Addr{n.Gateway}, Search: n.Search, Options: []string{"ndots:0"}}
+	}
 	servers := n.Servers
 	if len(servers) == 0 && n.Kind == User {
 		servers = []netip.Addr{n.Gateway}

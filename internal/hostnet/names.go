@@ -16,21 +16,27 @@ const hostGateway = "host-gateway"
 
 // AddHost reads docker's NAME:ADDRESS, or NAME=ADDRESS, and adds it to the
 // network's names. The address host-gateway is the gateway's, and opens the way
-// from there to the host's own 127.0.0.1.
+// from there to the host: on User, to its own 127.0.0.1.
 func (n *Network) AddHost(s string) error {
 	i := strings.IndexAny(s, ":=")
 	if i < 0 {
 		return fmt.Errorf("bad host %q: want NAME:ADDRESS", s)
 	}
 	name, addr := s[:i], strings.TrimSuffix(strings.TrimPrefix(s[i+1:], "["), "]")
-	if !validName(name) {
+	if !ValidName(name) {
 		return fmt.Errorf("%q is no host name", name)
 	}
 	if addr == hostGateway {
-		if n.Kind != User {
-			return fmt.Errorf("%s: %s is for --network user", s, hostGateway)
-		}
 		n.HostLoopback = true
+		switch n.Kind {
+		case Bridge: // which is not known yet
+			n.Hosts = append(n.Hosts, proto.Host{Name: name})
+			return nil
+		case None, TAP:
+			n.HostLoopback = false
+			return fmt.Errorf("%s: %s is for --network user or bridge", s, hostGateway)
+		case User:
+		}
 		addr = n.Gateway.String()
 	}
 	a, err := netip.ParseAddr(addr)
@@ -44,9 +50,9 @@ func (n *Network) AddHost(s string) error {
 // Bounds of a name in the DNS (RFC 1035, 2.3.4), in bytes.
 const maxName, maxLabel = 253, 63
 
-// validName is stricter than the DNS, which takes any bytes: what goes into
+// ValidName says whether a name can be a host's. It is stricter than the DNS, which takes any bytes: what goes into
 // /etc/hosts must be one word of one line.
-func validName(s string) bool {
+func ValidName(s string) bool {
 	if s == "" || len(s) > maxName {
 		return false
 	}
@@ -98,7 +104,7 @@ func ParseResolvConf(r io.Reader) (ResolvConf, error) {
 		case "search", "domain": // the last one counts
 			c.Search = nil
 			for _, name := range words[1:] {
-				if name = strings.TrimSuffix(name, "."); validName(name) && len(c.Search) < maxSearch {
+				if name = strings.TrimSuffix(name, "."); ValidName(name) && len(c.Search) < maxSearch {
 					c.Search = append(c.Search, name)
 				}
 			}
