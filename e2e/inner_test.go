@@ -83,6 +83,7 @@ func TestScripts(t *testing.T) {
 			"tty":    tty,
 			"fetch":  fetchPage,
 			"ask":    askUDP,
+			"tables": filterTables,
 		},
 		RequireUniqueNames: true,
 	})

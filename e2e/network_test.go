@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/google/nftables"
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
@@ -51,6 +52,23 @@ func askUDP(ts *testscript.TestScript, neg bool, args []string) {
 		}
 		return err
 	})
+}
+
+// filterTables is tables: it prints the names of the host's tables of nftables.
+func filterTables(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 0 {
+		ts.Fatalf("usage: tables")
+	}
+	c, err := nftables.New()
+	ts.Check(err)
+	list, err := c.ListTables()
+	ts.Check(err)
+	if len(list) == 0 {
+		fmt.Fprintln(ts.Stdout(), "none")
+	}
+	for _, t := range list {
+		fmt.Fprintln(ts.Stdout(), t.Name)
+	}
 }
 
 // eventually repeats what fails until it does not, or patience is at its end.

@@ -16,9 +16,10 @@ import (
 const nobody = 65534
 
 // confine gives up what the network does not need once its ports are open: the
-// user's files, other processes, root's rights, and those that a program could give.
-func confine() error {
-	if err := restrict(); err != nil {
+// user's files but for those in readable folders, other processes, root's rights, and
+// those that a program could give.
+func confine(readable ...string) error {
+	if err := restrict(readable...); err != nil {
 		return err
 	}
 	if _, _, errno := psx.Syscall6(unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0, 0); errno != 0 {
@@ -43,8 +44,8 @@ func confine() error {
 
 // restrict leaves of the file system what tells of the host's name servers, and of
 // other processes nothing, as far as the host's kernel has Landlock.
-func restrict() error {
-	folders := []string{"/etc"}
+func restrict(readable ...string) error {
+	folders := append([]string{"/etc"}, readable...)
 	if path, err := filepath.EvalSymlinks("/etc/resolv.conf"); err == nil {
 		folders = append(folders, filepath.Dir(path))
 	}

@@ -1,6 +1,7 @@
 // Command mvm-netd is the far end of one container's network interface, on a
-// network of kind user (package usernet). mvm starts it beside mvm-vmm, and it ends
-// when that does: when the other end of its link is closed.
+// network of kind user, and on a bridge the container's name server (package
+// usernet). mvm starts it beside mvm-vmm, and it ends when that does: when the other
+// end of its link is closed, or the TAP device gone.
 //
 //	fd 0  what it is to be: a hostnet.Network
 //	fd 3  the link: a socket of which each message is a frame
@@ -19,6 +20,7 @@ import (
 	"runtime/debug"
 	"syscall"
 
+	"golang.org/x/sys/unix"
 	"gvisor.dev/gvisor/pkg/log"
 
 	"github.com/mvm-project/mvm/internal/hostnet"
@@ -44,9 +46,9 @@ func serve() error {
 	syscall.CloseOnExec(hostnet.HelperLink)
 	syscall.CloseOnExec(hostnet.HelperReady)
 	ready := os.NewFile(hostnet.HelperReady, "ready")
-	n, why := open()
+	n, readable, why := open()
 	if why == nil {
-		why = confine()
+		why = confine(readable...)
 	}
 	r := hostnet.Ready{}
 	if why != nil {
@@ -63,21 +65,40 @@ func serve() error {
 	return err
 }
 
-// open makes the network, with the ports it publishes.
-func open() (*usernet.Network, error) {
+// open makes the network, with the ports it publishes, and says which folders it
+// reads.
+func open() (n *usernet.Network, readable []string, err error) {
 	var cfg hostnet.Network
 	if err := json.NewDecoder(os.Stdin).Decode(&cfg); err != nil {
-		return nil, fmt.Errorf("what network to be: %w", err)
+		return nil, nil, fmt.Errorf("what network to be: %w", err)
+	}
+	if cfg.Kind == hostnet.Bridge {
+		n, err = openBridge(cfg)
+		return n, []string{cfg.Joined.Leases}, err
 	}
 	f := os.NewFile(hostnet.HelperLink, "link")
 	conn, err := net.FileConn(f)
 	f.Close()
 	if err != nil {
-		return nil, fmt.Errorf("the link (mvm starts mvm-netd): %w", err)
+		return nil, nil, fmt.Errorf("the link (mvm starts mvm-netd): %w", err)
 	}
 	link, ok := conn.(*net.UnixConn)
 	if !ok {
-		return nil, errors.New("the link is no Unix socket (mvm starts mvm-netd)")
+		return nil, nil, errors.New("the link is no Unix socket (mvm starts mvm-netd)")
 	}
-	return usernet.New(cfg, link)
+	n, err = usernet.New(cfg, link)
+	return n, nil, err
+}
+
+// openBridge makes what a container on a bridge needs. The link is a packet socket.
+func openBridge(cfg hostnet.Network) (*usernet.Network, error) {
+	if err := unix.SetNonblock(hostnet.HelperLink, true); err != nil {
+		return nil, fmt.Errorf("the link (mvm starts mvm-netd): %w", err)
+	}
+	// Opened while this is root, to be read by nobody: the folders above are root's.
+	leases, err := os.OpenRoot(cfg.Joined.Leases)
+	if err != nil {
+		return nil, fmt.Errorf("the network's leases: %w", err)
+	}
+	return usernet.NewBridge(cfg, os.NewFile(hostnet.HelperLink, "link"), leases.FS())
 }

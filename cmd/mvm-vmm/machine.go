@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"sync"
 	"time"
 
@@ -103,6 +104,7 @@ func (v *machine) supervise() {
 		container.Dispose(".")
 	}
 	err := v.note(func(dir string) error { return container.Ended(dir, answer) })
+	v.tidy()
 	if err != nil && answer.Failed == nil {
 		answer = failed(fmt.Errorf("note how the container ended: %w", err))
 	}
@@ -201,6 +203,26 @@ func (v *machine) detach() {
 	if v.starter.client != nil {
 		v.out.remove(v.starter.client)
 	}
+}
+
+// afterPatience is how long the command after the end may take: tens of milliseconds.
+const afterPatience = 10 * time.Second
+
+// tidy runs the command that clears up what mvm made for a container that nobody
+// waits for. Where it fails, the next mvm command does the same.
+func (v *machine) tidy() {
+	v.mu.Lock()
+	after := v.start.After
+	alone := v.detached
+	v.mu.Unlock()
+	if len(after) == 0 || !alone {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), afterPatience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, after[0], after[1:]...)
+	cmd.Dir, cmd.Env = "/", []string{}
+	_ = cmd.Run()
 }
 
 // note writes down what became of the container: one thing at a time.

@@ -57,10 +57,11 @@ func (a *app) inspectAny(ref string) (any, error) {
 }
 
 func (a *app) inspectContainer(ref string) (any, error) {
-	_, c, err := a.one(ref)
+	s, c, err := a.one(ref)
 	if err != nil {
 		return nil, err
 	}
+	c.Network = s.Connected(&c)
 	i := newInspected(c)
 	if c.Up() {
 		ctx, cancel := context.WithTimeout(context.Background(), inspectPatience)
@@ -115,11 +116,13 @@ type inspected struct {
 		}
 	}
 	NetworkSettings struct {
-		Network                        string // user, none or tap:NAME
+		Network                        string // user, none, tap:NAME, or a bridge network
 		IPAddress, Gateway, MacAddress string
 		IPPrefixLen                    int
 		GlobalIPv6Address, IPv6Gateway string
 		Ports                          map[string][]publication
+		// Networks is the same by the network's name, as docker has it.
+		Networks map[string]endpoint
 	}
 	Mounts  []mountPoint
 	Traffic *trafficView `json:",omitempty"` // of one that runs

@@ -4,21 +4,25 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 	"strings"
 
 	"github.com/spf13/pflag"
 
 	"github.com/mvm-project/mvm/internal/hostnet"
+	"github.com/mvm-project/mvm/internal/network"
 )
 
 // netFlags are run's and create's that are about the network, as they were given.
 type netFlags struct {
 	network, mac, ip, gateway string
 	publish, dns, hosts       []string
+	aliases                   []string
 }
 
 func (f *netFlags) register(fs *pflag.FlagSet) {
-	fs.StringVar(&f.network, "network", string(hostnet.User), "the `NETWORK` it is on: user, none or tap:NAME")
+	fs.StringVar(&f.network, "network", string(hostnet.User), "the `NETWORK` it is on: user, none, tap:NAME, bridge, or one that was made (mvm network create)")
+	fs.StringArrayVar(&f.aliases, "network-alias", nil, "a further `NAME` that others on a bridge network know it by")
 	fs.StringArrayVarP(&f.publish, "publish", "p", nil, "publish a `PORT` on the host: [IP:]HOST:CONTAINER[/udp], or a range of each")
 	fs.StringArrayVar(&f.dns, "dns", nil, "the `ADDRESS` of a name server")
 	fs.StringArrayVar(&f.hosts, "add-host", nil, "give it the name of a `HOST`: NAME:ADDRESS, or NAME:host-gateway for this host")
@@ -37,8 +41,13 @@ func (f *netFlags) parse() (n hostnet.Network, err error) {
 		n, err = f.parseUser()
 	case kind == string(hostnet.TAP) && device != "":
 		n, err = f.parseTAP(device)
+	case network.CheckName(f.network) == nil:
+		n, err = f.parseBridge()
 	default:
-		return n, fmt.Errorf("--network: there is no network %q: want user, none or tap:NAME", f.network)
+		return n, fmt.Errorf("--network: there is no network %q: want user, none, tap:NAME, bridge, or one of mvm network ls", f.network)
+	}
+	if err == nil && len(f.aliases) > 0 && n.Kind != hostnet.Bridge {
+		err = errors.New("--network-alias is for bridge networks: nobody else is on this one")
 	}
 	if err != nil {
 		return n, err
@@ -107,6 +116,55 @@ func (f *netFlags) parseTAP(device string) (n hostnet.Network, err error) {
 	resolver, err := hostnet.ReadResolvConf()
 	n.Servers, n.Search = resolver.Beyond(), resolver.Search
 	return n, err
+}
+
+// parseBridge reads what a container asks of a bridge network, which may turn out
+// not to be there.
+func (f *netFlags) parseBridge() (n hostnet.Network, err error) {
+	n = hostnet.Network{Kind: hostnet.Bridge, Name: f.network, Aliases: f.aliases}
+	if n.Ports, err = hostnet.ParsePorts(f.publish); err != nil {
+		return n, fmt.Errorf("--publish %w", err)
+	}
+	if f.gateway != "" {
+		return n, errors.New("--gateway is for --network tap:NAME: a bridge network has its own (mvm network create)")
+	}
+	if f.ip != "" {
+		a, err := netip.ParseAddr(f.ip)
+		if err != nil || !a.Is4() {
+			return n, fmt.Errorf("--ip: %q is no IPv4 address", f.ip)
+		}
+		n.Addr = netip.PrefixFrom(a, a.BitLen())
+	}
+	for _, name := range f.aliases {
+		if !hostnet.ValidName(name) {
+			return n, fmt.Errorf("--network-alias: %q is no host name", name)
+		}
+	}
+	resolver, err := hostnet.ReadResolvConf()
+	n.Search = resolver.Search
+	return n, err
+}
+
+// checkNetwork says whether there is a container's network, and it can be on it.
+func (a *app) checkNetwork(n hostnet.Network) error {
+	if n.Kind != hostnet.Bridge {
+		return nil
+	}
+	s, err := a.store()
+	if err != nil {
+		return err
+	}
+	networks, err := s.Networks()
+	if err == nil {
+		err = networks.Check(n.Name)
+	}
+	if err == nil && os.Geteuid() != 0 {
+		err = errors.New("a bridge needs root: use --network user")
+	}
+	if err != nil {
+		return fmt.Errorf("--network %s: %w", n.Name, err)
+	}
+	return nil
 }
 
 // parseNames adds what names are to mean.

@@ -149,4 +149,16 @@ func (i *inspected) setNetwork(c container.Container) {
 			s.IPv6Gateway = g.String()
 		}
 	}
+	s.Networks = map[string]endpoint{s.Network: {
+		Aliases: n.Aliases, IPAddress: s.IPAddress, IPPrefixLen: s.IPPrefixLen, Gateway: s.Gateway,
+		MacAddress: s.MacAddress, GlobalIPv6Address: s.GlobalIPv6Address, IPv6Gateway: s.IPv6Gateway,
+	}}
+}
+
+// endpoint is a container's interface on a network, as docker's inspect has it.
+type endpoint struct {
+	Aliases                        []string
+	MacAddress, Gateway, IPAddress string
+	IPPrefixLen                    int
+	IPv6Gateway, GlobalIPv6Address string
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/mvm-project/mvm/images"
 	"github.com/mvm-project/mvm/internal/container"
+	"github.com/mvm-project/mvm/internal/network/bridge"
 )
 
 // app is what the verbs share.
@@ -40,7 +41,7 @@ with a virtual machine as the wall around it. There is no daemon.`,
 		a.createCommand(), a.inspectCommand(), a.pauseCommand(), a.unpauseCommand(), a.topCommand(), a.statsCommand(), a.portCommand(),
 		a.renameCommand(), a.updateCommand(), a.containerCommand(),
 		a.imagesCommand(), a.pullCommand(), a.loadCommand(), a.saveCommand(), a.rmiCommand(), a.imageCommand(),
-		a.eventsCommand(), a.infoCommand(), a.pruneCommand(), a.volumeCommand(), a.kernelCommand(), a.doctorCommand(), a.versionCommand(),
+		a.eventsCommand(), a.infoCommand(), a.pruneCommand(), a.volumeCommand(), a.networkCommand(), a.kernelCommand(), a.doctorCommand(), a.versionCommand(),
 	)
 	return cmd
 }
@@ -76,11 +77,16 @@ func (a *app) images() (*images.Store, error) {
 // containers opens the containers for a verb that looks at them: what killed
 // commands left is cleared away first.
 func (a *app) containers() (*container.Store, error) {
-	s, err := container.Open(a.root)
+	s, err := a.store()
 	if err != nil {
 		return nil, err
 	}
 	return s, s.Sweep()
+}
+
+// store opens the containers as they are.
+func (a *app) store() (*container.Store, error) {
+	return container.Open(a.root, bridge.New(a.root))
 }
 
 // interruptible lets Ctrl-C and SIGTERM cancel the command's context.

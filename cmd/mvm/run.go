@@ -77,6 +77,9 @@ func (a *app) describe(cmd *cobra.Command, f *runFlags, signals <-chan os.Signal
 	if err == nil {
 		err = f.life.parse(&o, foreground)
 	}
+	if err == nil {
+		err = a.checkNetwork(o.Network)
+	}
 	if err != nil {
 		return nil, o, err
 	}
@@ -94,7 +97,7 @@ func (a *app) describe(cmd *cobra.Command, f *runFlags, signals <-chan os.Signal
 		size := terminalSize()
 		o.Process.TTY = &size
 	}
-	s, err := container.Open(a.root)
+	s, err := a.store()
 	if err != nil {
 		return nil, o, err
 	}

@@ -74,7 +74,7 @@ func (a *app) start(ctx context.Context, c *container.Container) error {
 	if err != nil {
 		return err
 	}
-	s, err := container.Open(a.root)
+	s, err := a.store()
 	if err != nil {
 		return err
 	}

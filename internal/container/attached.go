@@ -23,7 +23,7 @@ func (s *Store) RunAttached(ctx context.Context, program string, o Options, clie
 	if err != nil {
 		return control.Exit{}, errors.Join(err, s.discard(id, lock))
 	}
-	exit, started, err := c.attached(ctx, program, lock, client)
+	exit, started, err := s.attached(ctx, program, c, lock, client)
 	if (o.Remove || !started) && !errors.Is(err, ErrDetached) {
 		return exit, errors.Join(err, s.discard(id, lock))
 	}
@@ -39,13 +39,13 @@ func (s *Store) StartAttached(ctx context.Context, ref string, b Boot, client Cl
 	if lock == nil {
 		return c.Attach(ctx, client)
 	}
-	exit, _, err := c.attached(ctx, b.Program, lock, client)
+	exit, _, err := s.attached(ctx, b.Program, c, lock, client)
 	return exit, errors.Join(err, lock.Close())
 }
 
 // attached starts a mvm-vmm and carries its container's streams to the end.
-func (c *Container) attached(ctx context.Context, program string, lock *os.File, client Client) (exit control.Exit, started bool, err error) {
-	m, err := c.begin(ctx, program, lock, control.Start{Spec: c.Spec, Attach: true})
+func (s *Store) attached(ctx context.Context, program string, c *Container, lock *os.File, client Client) (exit control.Exit, started bool, err error) {
+	m, err := s.begin(ctx, program, c, lock, control.Start{Attach: true})
 	if err != nil {
 		return control.Exit{}, false, err
 	}

@@ -202,7 +202,7 @@ func (o Options) config(id string) Config {
 		Spec: control.Spec{
 			VM: vmm.Config{
 				Kernel: o.Kernel, MapKernel: !o.OwnKernel, Args: o.KernelArgs, Initrd: o.Initrd, PVM: o.PVM, VCPUs: o.CPUs.VCPUs(), Memory: o.Memory,
-				Disks: disks, NICs: nics(network, o.Limits), Vsock: vsockFile, Verbose: o.Console,
+				Disks: disks, NICs: nics(id, network, o.Limits), Vsock: vsockFile, Verbose: o.Console,
 			},
 			Interface: network.Interface(),
 			Container: c,

@@ -12,38 +12,31 @@ import (
 	"github.com/mvm-project/mvm/internal/hostnet"
 )
 
-// NetProgram is the name of the program behind a network of kind user.
+// NetProgram is the name of the program behind a network of kind user, and beside
+// one of kind bridge.
 const NetProgram = "mvm-netd"
 
 // linkBuffer is how much a link holds in each direction, in bytes, as far as the
 // host allows: a few of the longest frames.
 const linkBuffer = 1 << 20
 
-// startHelper starts a mvm-netd, if the network needs one. It runs until every copy
-// of the first of ends is closed; both are mvm-vmm's, as control.LinkFD and
-// control.HelperFD. It holds the container's lock too, so that the ports it
-// publishes are free again when that is.
-func startHelper(n hostnet.Network, lock *os.File, stdio IO) (helper *exec.Cmd, ends []*os.File, err error) {
-	if n.Kind != hostnet.User {
-		return nil, nil, nil
-	}
+// startHelper starts the mvm-netd of a container that is plugged in. It runs until
+// every copy of the plug's near end is closed; that and ready are mvm-vmm's, as
+// control.LinkFD and control.HelperFD. It holds the container's lock too, so that the
+// ports it publishes are free again when that is.
+func startHelper(p *plug, lock *os.File, stdio IO) (helper *exec.Cmd, ready *os.File, err error) {
 	program, err := findProgram(NetProgram)
 	if err != nil {
 		return nil, nil, fmt.Errorf("%w; or run it with --network none", err)
 	}
-	order, err := orderFile(n)
+	order, err := orderFile(p.network)
 	if err != nil {
 		return nil, nil, err
 	}
 	defer func() { _ = order.Close() }()
-	link, far, err := linkPair()
-	if err != nil {
-		return nil, nil, err
-	}
-	defer func() { _ = far.Close() }()
 	ready, told, err := os.Pipe()
 	if err != nil {
-		return nil, nil, errors.Join(err, link.Close())
+		return nil, nil, err
 	}
 	defer func() { _ = told.Close() }()
 	helper = exec.Command(program)
@@ -53,13 +46,13 @@ func startHelper(n hostnet.Network, lock *os.File, stdio IO) (helper *exec.Cmd, 
 	if stdio.Stderr != nil { // not a nil *os.File in an interface
 		helper.Stderr = stdio.Stderr
 	}
-	helper.ExtraFiles = []*os.File{far, told, lock} // hostnet.HelperLink, HelperReady
+	helper.ExtraFiles = []*os.File{p.far, told, lock} // hostnet.HelperLink, HelperReady
 	helper.SysProcAttr = apart(stdio)
 	if err := helper.Start(); err != nil {
-		closeFiles([]*os.File{link, ready})
+		ready.Close()
 		return nil, nil, fmt.Errorf("start %s: %w", program, err)
 	}
-	return helper, []*os.File{link, ready}, nil
+	return helper, ready, nil
 }
 
 // orderFile holds what mvm-netd is to be, to be read from the beginning.

@@ -13,7 +13,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/mvm-project/mvm/internal/control"
-	"github.com/mvm-project/mvm/internal/hostnet"
 )
 
 // Program is the name of the VMM's program.
@@ -43,13 +42,21 @@ type machine struct {
 	*talk
 	cmd    *exec.Cmd
 	helper *exec.Cmd // mvm-netd; nil: there is none
+	plug   *plug
 }
 
 // launch starts a mvm-vmm, which waits to be told what to do. It is in a process
 // group of its own, so that a terminal's Ctrl-C reaches only mvm, which passes
 // it on; and it gets no environment: the user's may hold secrets.
-// The container's lock goes with it, and stays held as long as it lives.
-func launch(program, dir, id string, lock *os.File, stdio IO, n hostnet.Network) (*machine, error) {
+// The container's lock goes with it, and stays held as long as it lives. What is
+// plugged in is launch's from here on.
+func launch(program, dir, id string, lock *os.File, stdio IO, p *plug) (m *machine, err error) {
+	defer func() {
+		p.close()
+		if err != nil {
+			p.leave()
+		}
+	}()
 	cmd := exec.Command(program, id)
 	cmd.Dir = dir
 	cmd.Env = []string{}
@@ -63,19 +70,23 @@ func launch(program, dir, id string, lock *os.File, stdio IO, n hostnet.Network)
 		return nil, err
 	}
 	cmd.ExtraFiles = append(cmd.ExtraFiles, lock)
-	helper, ends, err := startHelper(n, lock, stdio)
-	if err != nil {
-		return nil, errors.Join(err, far.Close(), conn.Close())
+	m = &machine{cmd: cmd, plug: p}
+	if p != nil {
+		var ready *os.File
+		if m.helper, ready, err = startHelper(p, lock, stdio); err != nil {
+			return nil, errors.Join(err, far.Close(), conn.Close())
+		}
+		defer func() { _ = ready.Close() }()
+		cmd.ExtraFiles = append(cmd.ExtraFiles, p.near, ready)
 	}
-	defer closeFiles(ends)
-	cmd.ExtraFiles = append(cmd.ExtraFiles, ends...)
 	// Inherited: mvm-vmm lifts it once its heap is laid out (memory.SmallPages).
 	_ = unix.Prctl(unix.PR_SET_THP_DISABLE, 1, 0, 0, 0)
 	err = cmd.Start()
 	if err := errors.Join(err, far.Close()); err != nil {
 		return nil, errors.Join(fmt.Errorf("start %s: %w", program, err), conn.Close()) // which ends the helper too
 	}
-	return &machine{talk: newTalk(conn), cmd: cmd, helper: helper}, nil // the talk ends by end
+	m.talk = newTalk(conn) // which ends by end
+	return m, nil
 }
 
 // apart keeps a process from the signals of mvm's terminal: in a process group of
@@ -93,8 +104,10 @@ func apart(stdio IO) *syscall.SysProcAttr {
 const endPatience = 5 * time.Second
 
 // end closes the connection, which tells mvm-vmm to end if it still runs, and
-// waits until it has: killed if it takes too long, or at once if ctx is done.
+// waits until it has: killed if it takes too long, or at once if ctx is done. Then
+// the container is off its network.
 func (m *machine) end(ctx context.Context) *os.ProcessState {
+	defer m.plug.leave()
 	m.close()
 	patience, cancel := context.WithTimeout(ctx, endPatience)
 	defer cancel()

@@ -66,8 +66,9 @@ func unknown(ref string) error {
 }
 
 // Sweep clears away what killed commands left: containers that were never
-// finished, and those of --rm whose microVM is gone. What others work on, and
-// what the user may want, stays.
+// finished, and those of --rm whose microVM is gone; and what those that do not run
+// any more have of the host's network. What others work on, and what the user may
+// want, stays.
 func (s *Store) Sweep() error {
 	entries, err := os.ReadDir(s.path(containersDir))
 	if err != nil {
@@ -78,7 +79,7 @@ func (s *Store) Sweep() error {
 			return fmt.Errorf("sweep container %s: %w", e.Name(), err)
 		}
 	}
-	return nil
+	return s.tidyNetworks()
 }
 
 func (s *Store) sweep(id string) error {

@@ -29,6 +29,12 @@ func (s *Store) Rename(ref, name string) error {
 	}
 	old := c.Name
 	c.Name = name
+	if networks, err := s.Networks(); err == nil {
+		err = networks.Rename(id, name)
+		if err != nil {
+			return errors.Join(fmt.Errorf("rename container %s: %w", ref, err), os.Remove(s.path(namesDir, name)))
+		}
+	}
 	if err := writeJSON(filepath.Join(dir, configFile), c.Config, durable); err != nil {
 		return errors.Join(fmt.Errorf("rename container %s: %w", ref, err), os.Remove(s.path(namesDir, name)))
 	}

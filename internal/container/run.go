@@ -62,8 +62,12 @@ type running struct {
 
 func (r *running) run(ctx context.Context, program, id string) (exit control.Exit, err error) {
 	dir := r.store.path(containersDir, id)
+	p, err := r.store.plug(id, r.options.Name, r.options.Network)
+	if err != nil {
+		return control.Exit{}, err
+	}
 	// mvm-vmm comes up while its disks are made.
-	if r.machine, err = launch(program, dir, id, r.lock, r.stdio, r.options.Network); err != nil {
+	if r.machine, err = launch(program, dir, id, r.lock, r.stdio, p); err != nil {
 		return control.Exit{}, err
 	}
 	_, err = r.begin(id)
@@ -90,7 +94,7 @@ func (r *running) begin(id string) (*Container, error) {
 	if err := c.runningAs(r.machine); err != nil {
 		return nil, err
 	}
-	if err := r.tell(control.Message{Start: &control.Start{Spec: c.Spec}}); err != nil {
+	if err := r.tell(control.Message{Start: &control.Start{Spec: r.plug.spec(c.Spec)}}); err != nil {
 		return nil, err
 	}
 	return c, errors.Join(c.persist(), r.store.Sweep())

@@ -91,7 +91,7 @@ func (s *Store) idle(ctx context.Context, ref string, b Boot) (*Container, *os.F
 // detached starts a mvm-vmm that outlives this process, and waits until the
 // container's process runs.
 func (s *Store) detached(ctx context.Context, program string, c *Container, lock *os.File) (control.Exit, error) {
-	m, err := c.begin(ctx, program, lock, control.Start{Spec: c.Spec, Detached: true})
+	m, err := s.begin(ctx, program, c, lock, control.Start{Detached: true})
 	if err != nil {
 		return control.Exit{}, err
 	}
@@ -119,9 +119,19 @@ func (s *Store) detached(ctx context.Context, program string, c *Container, lock
 	}
 }
 
-// begin starts a mvm-vmm and tells it what to be.
-func (c *Container) begin(ctx context.Context, program string, lock *os.File, st control.Start) (*machine, error) {
-	m, err := launch(program, c.dir, c.ID, lock, IO{}, c.Network)
+// begin starts a mvm-vmm and tells it what to be: what st does not say is c's.
+func (s *Store) begin(ctx context.Context, program string, c *Container, lock *os.File, st control.Start) (*machine, error) {
+	p, err := s.plug(c.ID, c.Name, c.Network)
+	if err != nil {
+		return nil, err
+	}
+	st.Spec = p.spec(c.Spec)
+	if st.After, err = p.after(s.root); err != nil {
+		p.close()
+		p.leave()
+		return nil, err
+	}
+	m, err := launch(program, c.dir, c.ID, lock, IO{}, p)
 	if err != nil {
 		return nil, err
 	}

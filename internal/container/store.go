@@ -11,6 +11,7 @@
 //	    vsock_1024                where the guest's connections arrive, while it runs
 //	ROOT/names/NAME -> ID         a symbolic link: made or refused in one system call
 //	ROOT/layers/                  blank file systems, by size
+//	ROOT/networks/                bridge networks, and which containers are on them
 //
 // A process that works on a container holds an flock on its folder, which the
 // kernel takes back when the process ends. A container runs as long as the
@@ -32,23 +33,25 @@ import (
 // Store is mvm's folder. Its methods may be called by several goroutines and
 // processes at once.
 type Store struct {
-	root string
+	root    string
+	bridges Bridges
 }
 
 const (
 	containersDir = "containers"
 	namesDir      = "names"
 	layersDir     = "layers"
+	networksDir   = "networks"
 )
 
 // Open opens the containers in mvm's folder root, which is made if it is
-// missing.
-func Open(root string) (*Store, error) {
+// missing. bridges is for those on bridge networks.
+func Open(root string, bridges Bridges) (*Store, error) {
 	root, err := filepath.Abs(root)
 	if err != nil {
 		return nil, fmt.Errorf("open mvm's folder: %w", err)
 	}
-	s := &Store{root: root}
+	s := &Store{root, bridges}
 	for _, dir := range []string{containersDir, namesDir, layersDir} {
 		if err := os.MkdirAll(s.path(dir), 0o755); err != nil {
 			return nil, fmt.Errorf("make mvm's folder: %w: choose another with --root or MVM_ROOT", explain(err))

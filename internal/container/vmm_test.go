@@ -107,7 +107,7 @@ func act(conn *control.Conn, word string) bool {
 // testStore is an empty store, with a root disk to make containers of.
 func testStore(t *testing.T) (*Store, Options) {
 	t.Helper()
-	s, err := Open(t.TempDir())
+	s, err := Open(t.TempDir(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -42,7 +42,7 @@ const (
 	// FD is mvm-vmm's file descriptor of the connection it is started with.
 	FD = 3
 	// LinkFD is its file descriptor of the guest's network interface, on a network
-	// of kind user.
+	// of kind user or bridge.
 	LinkFD = 5
 	// HelperFD is where mvm-netd tells there whether it is ready, and then that it
 	// lives, by leaving it open.
@@ -92,6 +92,9 @@ type Start struct {
 	// Attach sends the process's streams with Started. Otherwise they are
 	// mvm-vmm's own stdin, stdout and stderr.
 	Attach bool `json:",omitempty"`
+	// After is a command with its arguments that mvm-vmm runs, as whom it is itself,
+	// when a container has ended that outlived the connection; none: it runs none.
+	After []string `json:",omitempty"`
 	// Visit boots the container's microVM for something else than its life: nothing
 	// of it is noted, and it ends with the connection.
 	Visit bool `json:",omitempty"`

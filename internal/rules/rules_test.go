@@ -53,7 +53,7 @@ func allowed() map[string][]string {
 
 // unlinked gives for a program what it must not contain.
 func unlinked() map[string][]string {
-	heavy := []string{"net/http", "google.golang.org/grpc", "github.com/google/go-containerregistry", "gvisor.dev/gvisor", "github.com/containers/gvisor-tap-vsock"}
+	heavy := []string{"net/http", "google.golang.org/grpc", "github.com/google/go-containerregistry", "gvisor.dev/gvisor", "github.com/containers/gvisor-tap-vsock", "github.com/google/nftables", "github.com/vishvananda/netlink"}
 	stack, vmm := []string{"gvisor.dev/gvisor"}, module+"vmm"
 	return map[string][]string{
 		"cmd/mvm": stack, "cmd/mvm-vmm": heavy, "cmd/mvm-netd": {"net/http", vmm}, "guestinit": heavy,

@@ -17,9 +17,11 @@ import (
 )
 
 // resolver is the name server at the gateway: it knows the names of --add-host, and
-// passes all other questions on to the host's name servers as they are.
+// those of the other containers of a bridge, and passes all other questions on to
+// the host's name servers as they are.
 type resolver struct {
-	names   map[string][]netip.Addr // in lower case, with a dot at the end
+	names   map[string][]netip.Addr        // in lower case, with a dot at the end
+	others  func(name string) []netip.Addr // nil: there are none
 	servers func() []netip.Addr
 	port    uint16 // of the servers
 }
@@ -127,7 +129,7 @@ func (r *resolver) answer(question []byte, ask func(server string, question []by
 	if err != nil {
 		return nil
 	}
-	if addrs, known := r.names[strings.ToLower(q.Name.String())]; known {
+	if addrs := r.known(strings.ToLower(q.Name.String())); len(addrs) > 0 {
 		return ours(h, q, addrs)
 	}
 	for _, s := range r.servers() {
@@ -136,6 +138,15 @@ func (r *resolver) answer(question []byte, ask func(server string, question []by
 		}
 	}
 	return failure(h, q)
+}
+
+// known are the addresses of a name that is in lower case.
+func (r *resolver) known(name string) []netip.Addr {
+	addrs := r.names[name]
+	if len(addrs) == 0 && r.others != nil {
+		addrs = r.others(strings.TrimSuffix(name, "."))
+	}
+	return addrs
 }
 
 // reply begins the answer to a question.

@@ -1,6 +1,7 @@
 package usernet
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -24,8 +25,9 @@ const gatewayMAC = "\x02mvmgw"
 // link is netstack's interface: a connection that keeps messages apart, each of
 // them a frame. It implements stack.LinkEndpoint.
 type link struct {
-	conn *net.UnixConn
+	conn io.ReadWriteCloser
 	mtu  uint32
+	mac  tcpip.LinkAddress
 	// intercept takes a frame in netstack's stead, if it says so.
 	intercept func(frame []byte) bool
 
@@ -33,15 +35,18 @@ type link struct {
 	dispatcher stack.NetworkDispatcher
 }
 
-func newLink(conn *net.UnixConn, mtu uint32) *link { return &link{conn: conn, mtu: mtu} }
+func newLink(conn io.ReadWriteCloser, mtu uint32) *link {
+	return &link{conn: conn, mtu: mtu, mac: gatewayMAC}
+}
 
 // serve gives netstack the frames that come, until the connection ends.
 func (l *link) serve() error {
 	buf := make([]byte, maxFrame)
 	for {
 		n, err := l.conn.Read(buf)
-		// A reset: the other end had frames that it never read.
-		if errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) || errors.Is(err, unix.ECONNRESET) {
+		// A reset: the other end had frames that it never read. A network that is down:
+		// a TAP device that is gone.
+		if errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) || errors.Is(err, unix.ECONNRESET) || errors.Is(err, unix.ENETDOWN) {
 			return nil
 		}
 		if err != nil {
@@ -69,7 +74,13 @@ func (l *link) deliver(frame []byte) {
 }
 
 // write sends a frame. One that the other end does not take any more is lost.
-func (l *link) write(pieces net.Buffers) { _, _ = pieces.WriteTo(l.conn) }
+func (l *link) write(pieces net.Buffers) {
+	if _, vectors := l.conn.(*net.UnixConn); vectors {
+		_, _ = pieces.WriteTo(l.conn)
+		return
+	}
+	_, _ = l.conn.Write(bytes.Join(pieces, nil)) // a frame is one write
+}
 
 // WritePackets implements stack.LinkWriter. A connection that is full makes
 // netstack wait: the guest has not taken what it asked for.
@@ -119,7 +130,7 @@ func (*link) Capabilities() stack.LinkEndpointCapabilities {
 func (l *link) MTU() uint32                           { return l.mtu }
 func (*link) SetMTU(uint32)                           {}
 func (*link) MaxHeaderLength() uint16                 { return header.EthernetMinimumSize }
-func (*link) LinkAddress() tcpip.LinkAddress          { return gatewayMAC }
+func (l *link) LinkAddress() tcpip.LinkAddress        { return l.mac }
 func (*link) SetLinkAddress(tcpip.LinkAddress)        {}
 func (*link) ARPHardwareType() header.ARPHardwareType { return header.ARPHardwareEther }
 func (*link) Wait()                                   {}

@@ -1,6 +1,10 @@
 package usernet
 
-import "net/netip"
+import (
+	"net/netip"
+
+	"github.com/mvm-project/mvm/internal/hostnet"
+)
 
 // destination is where a packet to addr leads on the host, if anywhere. What is
 // the host's alone is not to be had: its loopback, unless the user opened that by
@@ -9,6 +13,8 @@ import "net/netip"
 func (n *Network) destination(addr netip.Addr) (netip.Addr, bool) {
 	addr = addr.Unmap()
 	switch {
+	case n.cfg.Kind == hostnet.Bridge:
+		return addr, false // it has the host's kernel for that
 	case addr == n.gateway4:
 		return netip.AddrFrom4([4]byte{127, 0, 0, 1}), n.cfg.HostLoopback
 	case addr == n.gateway6:

@@ -1,7 +1,6 @@
 package usernet
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -81,9 +80,7 @@ func (n *Network) publishTCP(listen string, port uint16) error {
 
 // bring connects a client of the host's to the container.
 func (n *Network) bring(host *net.TCPConn, port uint16) {
-	ctx, cancel := n.context()
-	guest, err := n.dialGuest(ctx, n.source(host.RemoteAddr().(*net.TCPAddr).AddrPort()), port)
-	cancel()
+	guest, err := n.dialTCP(host.RemoteAddr().(*net.TCPAddr).AddrPort(), port)
 	if err != nil {
 		abort(host)
 		return
@@ -102,7 +99,10 @@ func (n *Network) source(client netip.AddrPort) tcpip.FullAddress {
 }
 
 // dialGuest connects to a port of the container's.
-func (n *Network) dialGuest(ctx context.Context, from tcpip.FullAddress, port uint16) (*guestConn, error) {
+func (n *Network) dialGuest(client netip.AddrPort, port uint16) (duplex, error) {
+	ctx, cancel := n.context()
+	defer cancel()
+	from := n.source(client)
 	var queue waiter.Queue
 	ep, err := n.stack.NewEndpoint(tcp.ProtocolNumber, ipv4.ProtocolNumber, &queue)
 	if err != nil {
@@ -139,8 +139,8 @@ func (n *Network) publishUDP(listen string, port uint16) error {
 	if err != nil {
 		return err
 	}
-	n.listeners = append(n.listeners, conn.Close)
 	p := &udpPort{network: n, conn: conn, port: port, clients: map[netip.AddrPort]*udpClient{}}
+	n.listeners = append(n.listeners, p.close)
 	go p.serve() // ends when the socket is closed
 	return nil
 }
@@ -153,6 +153,17 @@ type udpPort struct {
 
 	mu      sync.Mutex
 	clients map[netip.AddrPort]*udpClient
+}
+
+// close ends the port, and its flows.
+func (p *udpPort) close() error {
+	err := p.conn.Close()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, c := range p.clients {
+		_ = c.guest.Close()
+	}
+	return err
 }
 
 func (p *udpPort) serve() {
@@ -174,8 +185,14 @@ func (p *udpPort) serve() {
 
 // udpClient is a flow from one client.
 type udpClient struct {
-	guest *gonet.UDPConn
+	guest net.Conn
 	flow  flow
+}
+
+// dialGuestUDP begins a flow to a port of the container's.
+func (n *Network) dialGuestUDP(client netip.AddrPort, port uint16) (net.Conn, error) {
+	source := n.source(client)
+	return gonet.DialUDP(n.stack, &source, &tcpip.FullAddress{NIC: nicID, Addr: address(n.guest), Port: port}, ipv4.ProtocolNumber)
 }
 
 // client finds the flow of a client, or begins one; nil if there is no room.
@@ -191,8 +208,7 @@ func (p *udpPort) client(from netip.AddrPort) *udpClient {
 	default:
 		return nil
 	}
-	source := n.source(from)
-	guest, err := gonet.DialUDP(n.stack, &source, &tcpip.FullAddress{NIC: nicID, Addr: address(n.guest), Port: p.port}, ipv4.ProtocolNumber)
+	guest, err := n.dialUDP(from, p.port)
 	if err != nil {
 		<-n.udpSlots
 		return nil

@@ -58,6 +58,9 @@ type Network struct {
 	pings              *pinger
 	tcpSlots, udpSlots chan struct{}
 	listeners          []func() error // how to close each
+	// dial connects a client of a published port to the container.
+	dialTCP func(client netip.AddrPort, port uint16) (duplex, error)
+	dialUDP func(client netip.AddrPort, port uint16) (net.Conn, error)
 }
 
 // New returns a network whose frames are messages on conn, which it takes over.
@@ -71,6 +74,7 @@ func New(cfg hostnet.Network, conn *net.UnixConn) (*Network, error) {
 		tcpSlots: make(chan struct{}, maxTCP), udpSlots: make(chan struct{}, maxUDP),
 		dialer: net.Dialer{Timeout: dialTimeout}, dns: newResolver(cfg.Hosts),
 	}
+	n.dialTCP, n.dialUDP = n.dialGuest, n.dialGuestUDP
 	n.gateway4, n.gateway6 = hostnet.Gateways()
 	n.link = newLink(conn, uint32(cfg.MTU()))
 	n.pings = newPinger(n.link)
@@ -89,6 +93,29 @@ func New(cfg hostnet.Network, conn *net.UnixConn) (*Network, error) {
 // makeStack makes the stack: one interface with both gateway addresses, which
 // takes what is sent to any other as well.
 func (n *Network) makeStack() error {
+	err := n.newStack(n.gateway4, n.gateway6)
+	if err == nil {
+		err = joined(n.stack.SetPromiscuousMode(nicID, true), n.stack.SetSpoofing(nicID, true))
+	}
+	return err
+}
+
+// joined makes one error of netstack's.
+func joined(list ...tcpip.Error) error {
+	var errs []error
+	for _, err := range list {
+		if err != nil {
+			errs = append(errs, errors.New(err.String()))
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("make a network stack: %w", err)
+	}
+	return nil
+}
+
+// newStack makes a stack that has these addresses.
+func (n *Network) newStack(own ...netip.Addr) error {
 	n.stack = stack.New(stack.Options{
 		NetworkProtocols:   []stack.NetworkProtocolFactory{ipv4.NewProtocol, ipv6.NewProtocol, arp.NewProtocol},
 		TransportProtocols: []stack.TransportProtocolFactory{tcp.NewProtocol, udp.NewProtocol, icmp.NewProtocol4, icmp.NewProtocol6},
@@ -96,34 +123,28 @@ func (n *Network) makeStack() error {
 	send := tcpip.TCPSendBufferSizeRangeOption{Min: tcp.MinBufferSize, Default: maxBuffer, Max: maxBuffer}
 	receive := tcpip.TCPReceiveBufferSizeRangeOption{Min: tcp.MinBufferSize, Default: maxBuffer, Max: maxBuffer}
 	sack := tcpip.TCPSACKEnabled(true)
-	var errs []error
-	check := func(err tcpip.Error) {
-		if err != nil {
-			errs = append(errs, errors.New(err.String()))
-		}
+	errs := []tcpip.Error{
+		n.stack.SetTransportProtocolOption(tcp.ProtocolNumber, &send),
+		n.stack.SetTransportProtocolOption(tcp.ProtocolNumber, &receive),
+		n.stack.SetTransportProtocolOption(tcp.ProtocolNumber, &sack),
+		n.stack.CreateNIC(nicID, n.link),
 	}
-	check(n.stack.SetTransportProtocolOption(tcp.ProtocolNumber, &send))
-	check(n.stack.SetTransportProtocolOption(tcp.ProtocolNumber, &receive))
-	check(n.stack.SetTransportProtocolOption(tcp.ProtocolNumber, &sack))
-	check(n.stack.CreateNIC(nicID, n.link))
-	for _, a := range []struct {
-		protocol tcpip.NetworkProtocolNumber
-		addr     netip.Addr
-	}{{ipv4.ProtocolNumber, n.gateway4}, {ipv6.ProtocolNumber, n.gateway6}} {
-		check(n.stack.AddProtocolAddress(nicID, tcpip.ProtocolAddress{
-			Protocol: a.protocol, AddressWithPrefix: address(a.addr).WithPrefix(),
+	for _, a := range own {
+		errs = append(errs, n.stack.AddProtocolAddress(nicID, tcpip.ProtocolAddress{
+			Protocol: protocolOf(a), AddressWithPrefix: address(a).WithPrefix(),
 		}, stack.AddressProperties{}))
-		all := tcpip.Route{NIC: nicID, Destination: everywhere(a.addr)}
-		n.stack.AddRoute(all)
+		n.stack.AddRoute(tcpip.Route{NIC: nicID, Destination: everywhere(a)})
 	}
-	check(n.stack.SetPromiscuousMode(nicID, true))
-	check(n.stack.SetSpoofing(nicID, true))
 	n.stack.SetTransportProtocolHandler(tcp.ProtocolNumber, tcp.NewForwarder(n.stack, 0, maxTCP, n.forwardTCP).HandlePacket)
 	n.stack.SetTransportProtocolHandler(udp.ProtocolNumber, udp.NewForwarder(n.stack, n.forwardUDP).HandlePacket)
-	if err := errors.Join(errs...); err != nil {
-		return fmt.Errorf("make a network stack: %w", err)
+	return joined(errs...)
+}
+
+func protocolOf(a netip.Addr) tcpip.NetworkProtocolNumber {
+	if a.Is4() {
+		return ipv4.ProtocolNumber
 	}
-	return nil
+	return ipv6.ProtocolNumber
 }
 
 // everywhere is the subnet of all addresses of a's family.

@@ -71,10 +71,20 @@ func start(t *testing.T, change func(*hostnet.Network)) *guest {
 	if change != nil {
 		change(&cfg)
 	}
+	return connect(t, cfg, func(near *net.UnixConn) (*Network, error) { return New(cfg, near) })
+}
+
+// connect puts a guest on a network.
+func connect(t *testing.T, cfg hostnet.Network, network func(*net.UnixConn) (*Network, error)) *guest {
+	t.Helper()
 	near, far := pair(t)
-	n, err := New(cfg, near)
+	n, err := network(near)
 	if err != nil {
 		t.Fatal(err)
+	}
+	mtu := uint32(cfg.MTU())
+	if mtu == 0 {
+		mtu = bridgeMTU
 	}
 	served := make(chan error, 1)
 	go func() { served <- n.Serve() }()
@@ -82,7 +92,7 @@ func start(t *testing.T, change func(*hostnet.Network)) *guest {
 		NetworkProtocols:   []stack.NetworkProtocolFactory{ipv4.NewProtocol, ipv6.NewProtocol, arp.NewProtocol},
 		TransportProtocols: []stack.TransportProtocolFactory{tcp.NewProtocol, udp.NewProtocol},
 	}), n}
-	l := &guestLink{newLink(far, uint32(cfg.MTU()))}
+	l := &guestLink{newLink(far, mtu)}
 	if err := g.CreateNIC(1, l); err != nil {
 		t.Fatal(err)
 	}

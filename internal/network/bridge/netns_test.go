@@ -120,6 +120,20 @@ func settled(t *testing.T, device string) {
 	}
 }
 
+// own waits until the host takes an address for its own: of IPv6 that is a moment
+// after it has it.
+func own(t *testing.T, a netip.Addr) {
+	t.Helper()
+	for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+		if routes, err := netlink.RouteGet(a.AsSlice()); err == nil && routes[0].Type == unix.RTN_LOCAL {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("%v is not this host's", a)
+		}
+	}
+}
+
 // outside is another host, on a link of this one's.
 func outside(t *testing.T) *wire {
 	t.Helper()
@@ -140,6 +154,7 @@ func outside(t *testing.T) *wire {
 	if err := netlink.LinkSetUp(link); err != nil {
 		t.Fatal(err)
 	}
+	own(t, netip.MustParseAddr("2001:db8::1"))
 	w := &wire{t: t, f: f, mac: hostnet.MAC{2, 9, 9, 9, 9, 9}, addr: netip.MustParseAddr("192.0.2.9"), addr6: netip.MustParseAddr("2001:db8::9"), gateway: hostnet.MAC(link.Attrs().HardwareAddr)}
 	neighbour(t, "outside", w.addr, w.mac)
 	neighbour(t, "outside", w.addr6, w.mac)
@@ -340,6 +355,15 @@ func TestIsolated(t *testing.T) {
 	if n, from, err := socket.ReadFromUDPAddrPort(buf); err != nil || string(buf[:n]) != "GOOD" || from.Addr() != b.addr {
 		t.Errorf("the host heard %q from %v, %v", buf[:n], from, err)
 	}
+	// And whom it asked itself.
+	if _, err := socket.WriteToUDPAddrPort([]byte("ASK"), at(a.addr, 7)); err != nil {
+		t.Fatal(err)
+	}
+	a.receive(having("ASK"))
+	a.send(ethernet(a.gateway, a.mac, unix.ETH_P_IP, datagram(at(a.addr, 7), at(all[0].Gateway, 9), "ANSWER")))
+	if n, from, err := socket.ReadFromUDPAddrPort(buf); err != nil || string(buf[:n]) != "ANSWER" || from.Addr() != a.addr {
+		t.Errorf("the host heard %q from %v, %v", buf[:n], from, err)
+	}
 }
 
 // TestNAT: what goes out has the host's address; what comes to a published port
@@ -355,6 +379,8 @@ func TestNAT(t *testing.T) {
 	if from := got.SourceAddress().String(); from != "192.0.2.1" {
 		t.Errorf("it is from %s", from)
 	}
+	out.send(ethernet(out.gateway, out.mac, unix.ETH_P_IP, datagram(at(out.addr, 9), netip.MustParseAddrPort("192.0.2.1:5"), "BACK")))
+	a.receive(having("BACK"))
 	six.send(ethernet(six.gateway, six.mac, unix.ETH_P_IPV6, datagram(at(six.addr6, 5), at(out.addr6, 9), "OUT")))
 	got6 := header.IPv6(out.receive(having("OUT"))[header.EthernetMinimumSize:])
 	if from := got6.SourceAddress().String(); from != "2001:db8::1" {
