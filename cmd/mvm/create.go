@@ -33,5 +33,6 @@ func (a *app) createCommand() *cobra.Command {
 		},
 	}
 	f.register(cmd.Flags())
+	_ = cmd.RegisterFlagCompletionFunc("network", a.completeNetworks) // fails only without the flag
 	return cmd
 }

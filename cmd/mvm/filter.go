@@ -37,7 +37,7 @@ func (f filter) all(matches func(key, value string) bool) bool {
 
 // parsePsFilter reads ps's.
 func parsePsFilter(filters []string) (filter, error) {
-	f, err := parseFilter(filters, "name", "id", "status", "label", "ancestor", "exited")
+	f, err := parseFilter(filters, "name", "id", "status", "label", "ancestor", "exited", "network")
 	for _, status := range f["exited"] {
 		if _, err := strconv.Atoi(status); err != nil {
 			return nil, fmt.Errorf("--filter: exited=%s is no exit status", status)
@@ -56,6 +56,8 @@ func matchContainer(c container.Container, key, value string) bool {
 		return string(c.Status) == value
 	case "ancestor":
 		return c.Image == value
+	case "network":
+		return c.Network.String() == value
 	case "exited":
 		return c.Status == container.Exited && strconv.Itoa(c.Exit.Code) == value
 	}

@@ -45,7 +45,7 @@ func (a *app) psCommand() *cobra.Command {
 	fs.BoolVarP(&f.quiet, "quiet", "q", false, "only IDs")
 	fs.BoolVarP(&f.latest, "latest", "l", false, "only the newest, whether it runs or not")
 	fs.IntVarP(&f.last, "last", "n", 0, "only this `NUMBER` of the newest, whether they run or not")
-	fs.StringArrayVarP(&f.filters, "filter", "f", nil, "only those that match: name, id, status, label, ancestor or exited, as `KEY=VALUE`")
+	fs.StringArrayVarP(&f.filters, "filter", "f", nil, "only those that match: name, id, status, label, ancestor, exited or network, as `KEY=VALUE`")
 	fs.StringVar(&f.format, "format", "", "print by this Go `TEMPLATE`, or json")
 	fs.BoolVar(&f.noTrunc, "no-trunc", false, "show commands in full")
 	fs.BoolVar(&f.asJSON, "json", false, "print JSON")

@@ -37,6 +37,7 @@ executed and 127 if it is not there.`,
 		},
 	}
 	f.register(cmd.Flags())
+	_ = cmd.RegisterFlagCompletionFunc("network", a.completeNetworks) // fails only without the flag
 	cmd.Flags().BoolVarP(&f.life.detach, "detach", "d", false, "run it in the background, and print its ID")
 	return cmd
 }

@@ -19,7 +19,7 @@ import (
 const (
 	earlyModules    = "virtio_pci virtio_console kvm-amd"
 	lateModules     = "virtio_blk"
-	onDemandModules = "tun erofs overlay loop veth bridge nf_tables nft_chain_nat nft_masq nft_nat nft_ct nft_fib_inet nft_meta_bridge vhost_net vhost_vsock virtiofs"
+	onDemandModules = "tun erofs overlay loop veth bridge nf_tables nft_chain_nat nft_masq nft_nat nft_ct nft_fib_inet nft_reject_inet nft_meta_bridge nf_conntrack_netlink vhost_net vhost_vsock virtiofs"
 )
 
 // programs of this machine that the host has besides busybox.

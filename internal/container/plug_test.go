@@ -37,6 +37,8 @@ func (b *fakeBridges) Apply(all []network.Used) error {
 	return nil
 }
 
+func (*fakeBridges) Forget([]network.Lease) {}
+
 // Attach returns a pipe: mvm-netd's end of it ends with the last of mvm-vmm's.
 func (b *fakeBridges) Attach(_ network.Network, l network.Lease) (tap, questions *os.File, err error) {
 	b.mu.Lock()

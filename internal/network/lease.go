@@ -136,12 +136,20 @@ func (s *Store) remove(ids ...string) error {
 	if err != nil {
 		return err
 	}
+	var gone []Lease
 	for i := range all {
-		all[i].Leases = slices.DeleteFunc(all[i].Leases, func(l Lease) bool { return slices.Contains(ids, l.Container) })
+		all[i].Leases = slices.DeleteFunc(all[i].Leases, func(l Lease) bool {
+			if !slices.Contains(ids, l.Container) {
+				return false
+			}
+			gone = append(gone, l)
+			return true
+		})
 	}
 	if err := s.host.Apply(all); err != nil {
 		return err
 	}
+	s.host.Forget(gone)
 	for _, id := range ids {
 		if path := s.leased(id); path != "" {
 			if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -22,6 +22,8 @@ type fakeHost struct {
 	devices []string
 	fail    error
 	applied []Used
+	// forgotten are addresses of who is gone.
+	forgotten []netip.Addr
 }
 
 func (h *fakeHost) Routes() ([]Route, error) { return h.routes, nil }
@@ -35,6 +37,14 @@ func (h *fakeHost) Apply(all []Used) error {
 	}
 	h.applied = all
 	return nil
+}
+
+func (h *fakeHost) Forget(gone []Lease) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, l := range gone {
+		h.forgotten = append(h.forgotten, l.Addr)
+	}
 }
 
 // leases are the containers that the host was told of last, and their networks.
@@ -186,6 +196,9 @@ func TestJoin(t *testing.T) {
 	}
 	if err := s.Leave("a1"); err != nil || h.leases() != "back/a3 back/a4" {
 		t.Errorf("%v: the host has %q", err, h.leases())
+	}
+	if want := []netip.Addr{netip.MustParseAddr("10.5.0.3"), netip.MustParseAddr("10.5.0.2")}; !slices.Equal(h.forgotten, want) {
+		t.Errorf("forgotten %v, want %v", h.forgotten, want)
 	}
 	if err := s.Leave("a1"); err != nil {
 		t.Error(err)

@@ -23,6 +23,8 @@ type Host interface {
 	// Apply makes the host have the bridges of the networks with leases, and no
 	// others of these; and rules for these leases, and no others.
 	Apply([]Used) error
+	// Forget makes the host forget the connections of leases that are gone.
+	Forget([]Lease)
 }
 
 // Store is the folder of all networks. Its methods may be called by several

@@ -112,6 +112,35 @@ func (h Host) filter(all []network.Used, used bool) error {
 	return err
 }
 
+// Forget implements network.Host: whoever gets an address next is not to get what was
+// let through to who had it before. A kernel that keeps no list for others to read
+// (nf_conntrack_netlink) forgets by itself, in time.
+func (Host) Forget(gone []network.Lease) {
+	had := flowsOf{}
+	ip6 := false
+	for _, l := range gone {
+		had[l.Addr], had[l.Addr6] = true, true
+		ip6 = ip6 || l.Addr6.IsValid()
+	}
+	_, _ = netlink.ConntrackDeleteFilters(netlink.ConntrackTable, unix.AF_INET, had)
+	if ip6 {
+		_, _ = netlink.ConntrackDeleteFilters(netlink.ConntrackTable, unix.AF_INET6, had)
+	}
+}
+
+// flowsOf are the connections from and to some addresses.
+type flowsOf map[netip.Addr]bool
+
+// MatchConntrackFlow implements netlink.CustomConntrackFilter.
+func (f flowsOf) MatchConntrackFlow(flow *netlink.ConntrackFlow) bool {
+	for _, ip := range []net.IP{flow.Forward.SrcIP, flow.Forward.DstIP, flow.Reverse.SrcIP, flow.Reverse.DstIP} {
+		if a, ok := netip.AddrFromSlice(ip); ok && f[a.Unmap()] {
+			return true
+		}
+	}
+	return false
+}
+
 // room is for the rules of 64 containers with as many ports as there can be, and the
 // kernel's answers to each.
 const room = 64 << 20
@@ -269,7 +298,7 @@ func explain(err error) error {
 	case errors.Is(err, unix.EPERM):
 		return errors.New("only root may: use --network user")
 	case errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.EAFNOSUPPORT), errors.Is(err, unix.EPROTONOSUPPORT), errors.Is(err, unix.ENOENT):
-		return fmt.Errorf("%w: this host's kernel lacks a module (bridge, nf_tables, nft_chain_nat, nft_nat, nft_masq, nft_ct, nft_fib_inet, nft_meta_bridge): use --network user", err)
+		return fmt.Errorf("%w: this host's kernel lacks a module (bridge, nf_tables, nft_chain_nat, nft_nat, nft_masq, nft_ct, nft_fib_inet, nft_reject_inet, nft_meta_bridge): use --network user", err)
 	}
 	return err
 }

@@ -34,6 +34,9 @@ func ownNetwork(t *testing.T) {
 	if err == nil {
 		err = netlink.LinkSetUp(lo)
 	}
+	if err == nil { // it refuses more in a second than others do in a minute
+		err = os.WriteFile("/proc/sys/net/ipv4/icmp_ratelimit", []byte("0"), 0)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -355,6 +358,11 @@ func TestIsolated(t *testing.T) {
 	if n, from, err := socket.ReadFromUDPAddrPort(buf); err != nil || string(buf[:n]) != "GOOD" || from.Addr() != b.addr {
 		t.Errorf("the host heard %q from %v, %v", buf[:n], from, err)
 	}
+	// Who is refused is told (RFC 1812, 5.2.7.1: type 3, code 13).
+	a.receive(func(f []byte) bool {
+		packet := header.IPv4(f[header.EthernetMinimumSize:])
+		return packet.IsValid(len(packet)) && packet.Protocol() == unix.IPPROTO_ICMP && bytes.HasPrefix(packet.Payload(), []byte{3, 13})
+	})
 	// And whom it asked itself.
 	if _, err := socket.WriteToUDPAddrPort([]byte("ASK"), at(a.addr, 7)); err != nil {
 		t.Fatal(err)
@@ -411,6 +419,28 @@ func TestNAT(t *testing.T) {
 	six.receive(having("ACROSS"))
 	out.send(ethernet(out.gateway, out.mac, unix.ETH_P_IP, datagram(at(out.addr, 5), netip.MustParseAddrPort("192.0.2.1:8081"), "BAD")))
 	in(a, out.addr, netip.MustParseAddrPort("192.0.2.1:8080"), "AGAIN", at(a.addr, 80))
+
+	// Of who is gone nothing is left for who comes next.
+	flows := func(addr netip.Addr) (n int) {
+		list, err := netlink.ConntrackTableList(netlink.ConntrackTable, unix.AF_INET)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range list {
+			if (flowsOf{addr: true}).MatchConntrackFlow(f) {
+				n++
+			}
+		}
+		return n
+	}
+	if n := flows(six.addr); n == 0 {
+		t.Error("no flow is known")
+	}
+	others := flows(a.addr)
+	Host{"mvm-test"}.Forget([]network.Lease{{Addr: six.addr, Addr6: six.addr6}})
+	if n := flows(six.addr); n != 0 || others == 0 {
+		t.Errorf("%d flows are left, of %d others", n, others)
+	}
 
 	link, err := netlink.LinkByName("outside")
 	if err == nil {

@@ -177,6 +177,11 @@ func (r rule) accept() rule     { return r.and("accept", &expr.Verdict{Kind: exp
 func (r rule) drop() rule       { return r.and("drop", &expr.Verdict{Kind: expr.VerdictDrop}) }
 func (r rule) masquerade() rule { return r.and("masquerade", &expr.Masq{}) }
 
+// reject drops, and says so: nobody waits for what will not come.
+func (r rule) reject() rule {
+	return r.and("reject with icmpx type admin-prohibited", &expr.Reject{Type: unix.NFT_REJECT_ICMPX_UNREACH, Code: unix.NFT_REJECT_ICMPX_ADMIN_PROHIBITED})
+}
+
 func (r rule) jump(chain string) rule {
 	return r.and("jump "+chain, &expr.Verdict{Kind: expr.VerdictJump, Chain: chain})
 }

@@ -123,7 +123,7 @@ func input(u network.Used) []rule {
 			list = append(list, on.from(single(l.Addr6)).accept())
 		}
 	}
-	return append(list, on.drop())
+	return append(list, on.reject())
 }
 
 // inward lets to containers what they asked for, and what is published.
@@ -133,7 +133,7 @@ func inward(u network.Used) []rule {
 		rule{}.iif(u.Bridge).oif(u.Bridge).accept(),
 		to.established().accept(),
 		to.published().accept(),
-		to.drop(),
+		to.reject(),
 	}
 }
 
@@ -142,11 +142,11 @@ func inward(u network.Used) []rule {
 func outward(u network.Used) []rule {
 	from := rule{}.iif(u.Bridge)
 	if u.Internal {
-		return []rule{from.drop()}
+		return []rule{from.reject()}
 	}
-	list := []rule{from.to(netip.MustParsePrefix("169.254.0.0/16")).drop()}
+	list := []rule{from.to(netip.MustParsePrefix("169.254.0.0/16")).reject()}
 	if u.Subnet6.IsValid() {
-		list = append(list, from.to(single(netip.MustParseAddr("fd00:ec2::254"))).drop())
+		list = append(list, from.to(single(netip.MustParseAddr("fd00:ec2::254"))).reject())
 	}
 	return append(list, from.accept())
 }
