@@ -33,13 +33,13 @@ run: build
 	else \
 		$(MAKE) --no-print-directory packages-host; \
 		echo "mvm: in the virtual KVM host instead: mvm run --rm u-root sh -c '$$MVM_JOB'"; \
-		go run ./e2e/vhost/vh -f mvm=bin/mvm -f mvm-vmm=bin/mvm-vmm -f mvm-netd=bin/mvm-netd \
+		go run ./e2e/vhost/vh -f mvm=bin/mvm -f mvm-vmm=bin/mvm-vmm -f mvm-netd=bin/mvm-netd -f mvm-fsd=bin/mvm-fsd \
 			"MVM_ROOT=/tmp/mvm ./mvm run --rm u-root sh -c '$$MVM_JOB'"; \
 	fi
 
 build: $(KERNELS) $(INITRAMFS) $(UROOT)
-	@echo 'mvm: building bin/mvm, bin/mvm-vmm and bin/mvm-netd'
-	@$(GOBUILD) -o bin/ ./cmd/mvm ./cmd/mvm-vmm ./cmd/mvm-netd
+	@echo 'mvm: building bin/mvm, bin/mvm-vmm, bin/mvm-netd and bin/mvm-fsd'
+	@$(GOBUILD) -o bin/ ./cmd/mvm ./cmd/mvm-vmm ./cmd/mvm-netd ./cmd/mvm-fsd
 
 kernel: $(KERNELS)
 $(KERNELS): kernel/assets/%/vmlinux: $(shell find kernel -name '*.go' ! -name '*_test.go' -o -path 'kernel/config/*' -o -path 'kernel/flavours/*') | packages-build
@@ -89,13 +89,13 @@ bench: build packages-host
 	@$(GOBUILD) -o bin/bench ./internal/bench
 	@if bin/mvm doctor >/dev/null 2>&1 && ! bin/mvm doctor | grep -q kvm-pvm; then bin/bench $(BENCHFLAGS); else \
 		echo 'mvm: measuring in the virtual KVM host'; \
-		go run ./e2e/vhost/vh -f bench=bin/bench -f mvm=bin/mvm -f mvm-vmm=bin/mvm-vmm -f mvm-netd=bin/mvm-netd -p $$(command -v qemu-system-x86_64) \
+		go run ./e2e/vhost/vh -f bench=bin/bench -f mvm=bin/mvm -f mvm-vmm=bin/mvm-vmm -f mvm-netd=bin/mvm-netd -f mvm-fsd=bin/mvm-fsd -p $$(command -v qemu-system-x86_64) \
 			-f bios-microvm.bin=/usr/share/seabios/bios-microvm.bin -f pvh.bin=/usr/share/qemu/pvh.bin \
 			-f qboot.rom=/usr/share/qemu/qboot.rom -f linuxboot_dma.bin=/usr/share/qemu/linuxboot_dma.bin -timeout 30m './bench -qemu ./qemu-system-x86_64 $(BENCHFLAGS)'; \
 	fi
 
 install: build
-	install -D -t $(DESTDIR)$(PREFIX)/bin bin/mvm bin/mvm-vmm bin/mvm-netd
+	install -D -t $(DESTDIR)$(PREFIX)/bin bin/mvm bin/mvm-vmm bin/mvm-netd bin/mvm-fsd
 
 clean:
 	rm -rf bin

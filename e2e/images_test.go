@@ -145,7 +145,7 @@ func programsLayer(ctx context.Context, t *testing.T) []byte {
 		build("gcc", "-static", "-O2", "-Wall", "-Werror", "-fstack-protector-all",
 			"-o", filepath.Join(dir, strings.TrimSuffix(filepath.Base(c), ".c")), c)
 	}
-	build("go", "build", "-o", dir+"/", "./programs/gowork")
+	build("go", "build", "-o", dir+"/", "./programs/gowork", "./programs/folders")
 	var buf bytes.Buffer
 	w := tar.NewWriter(&buf)
 	if err := errors.Join(w.AddFS(os.DirFS(dir)), w.Close()); err != nil {

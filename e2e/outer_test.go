@@ -188,7 +188,7 @@ func runThere(ctx context.Context, t *testing.T, host *vhost.Host, job vhost.Job
 func binaries(t *testing.T) map[string]string {
 	t.Helper()
 	files := map[string]string{}
-	for _, name := range []string{"mvm", "mvm-vmm", "mvm-netd"} {
+	for _, name := range []string{"mvm", "mvm-vmm", "mvm-netd", "mvm-fsd"} {
 		path := filepath.Join("..", "bin", name)
 		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
 			t.Fatalf("%s is missing: run make build", path)

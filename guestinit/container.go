@@ -48,7 +48,7 @@ func (s *session) create(spec proto.Container) error {
 	if err := s.delegate(); err != nil {
 		return err
 	}
-	if len(spec.Mounts) > 0 { // folderIn reads paths there
+	if len(spec.Mounts) > 0 { // placeIn reads paths there
 		if err := s.mountProc(); err != nil {
 			return err
 		}

@@ -24,18 +24,19 @@ type volumes struct {
 
 	disks   []string // folders where disks are mounted
 	written []string // those of them that can be written
-	binds   []string // folders of the root that cover others
+	shares  []string // where what the host serves is mounted
+	binds   []string // folders and files of the root that cover others
 }
 
-// mount mounts each disk once, and binds a folder of it into the root. On error
-// unmount gives back what was mounted.
+// mount mounts each disk once, and binds a folder of it into the root; and what the
+// host serves. On error unmount gives back what was mounted.
 func (v *volumes) mount() error {
 	for _, m := range v.mounts {
-		dir, err := v.disk(m)
+		dir, err := v.source(m)
 		if err != nil {
 			return err
 		}
-		target, err := folderIn(v.root.mergedDir(), m.Path)
+		target, err := placeIn(v.root.mergedDir(), m.Path, m.File)
 		if err != nil {
 			return proto.Errorf(proto.Invalid, "mount on %s: %w", m.Path, err)
 		}
@@ -56,6 +57,14 @@ func (v *volumes) mount() error {
 		}
 	}
 	return nil
+}
+
+// source returns where what a mount is of is mounted.
+func (v *volumes) source(m proto.Mount) (string, error) {
+	if m.FS == proto.ShareFS {
+		return v.share(m)
+	}
+	return v.disk(m)
 }
 
 // disk returns where a mount's disk is mounted; the first mount of it does that.
@@ -100,11 +109,14 @@ func (v *volumes) unmount() error {
 	for _, dir := range v.written {
 		errs = append(errs, freezeFS(dir))
 	}
-	mounted := slices.Concat(v.disks, v.binds)
+	for _, dir := range v.shares {
+		errs = append(errs, syncFS(dir)) // what was mapped and written
+	}
+	mounted := slices.Concat(v.disks, v.shares, v.binds)
 	for _, dir := range slices.Backward(mounted) {
 		errs = append(errs, unmountOrDetach(dir))
 	}
-	v.binds, v.disks, v.written = nil, nil, nil
+	v.binds, v.disks, v.written, v.shares = nil, nil, nil, nil
 	return errors.Join(errs...)
 }
 
@@ -160,41 +172,4 @@ func copyTree(to, from string) error {
 	err := archive.Unpack(to, archive.Options{KeepOwner: true}, r)
 	_ = r.CloseWithError(err)
 	return errors.Join(err, <-packed)
-}
-
-// folderIn is the path of a folder of a container's whose root is at root. Links
-// lead to places within it, and folders that are missing are made.
-func folderIn(root, path string) (string, error) {
-	top, err := unix.Open(root, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return "", err
-	}
-	defer func() { _ = unix.Close(top) }()
-	dir, err := openFolder(top, filepath.Join("/", path))
-	if err != nil {
-		return "", err
-	}
-	defer func() { _ = unix.Close(dir) }()
-	return os.Readlink(fmt.Sprintf("%s/self/fd/%d", procDir, dir))
-}
-
-func openFolder(top int, path string) (int, error) {
-	how := unix.OpenHow{
-		Flags:   unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC,
-		Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
-	}
-	fd, err := unix.Openat2(top, path, &how)
-	if !errors.Is(err, unix.ENOENT) || path == "/" {
-		return fd, err
-	}
-	parent, err := openFolder(top, filepath.Dir(path))
-	if err != nil {
-		return -1, err
-	}
-	defer func() { _ = unix.Close(parent) }()
-	// A link that leads nowhere is there, and is not followed by mkdir.
-	if err := unix.Mkdirat(parent, filepath.Base(path), 0o755); err != nil {
-		return -1, err
-	}
-	return unix.Openat2(top, path, &how)
 }

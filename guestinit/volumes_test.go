@@ -28,7 +28,7 @@ func TestFolderIn(t *testing.T) {
 		"/new": "/new", "/abs/x/y": "/a/x/y", "/out/z": "/z",
 		"/file": "!", "/file/x": "!", "/nowhere": "!", "/nowhere/x": "!", "/loop": "!",
 	} {
-		got, err := folderIn(root, path)
+		got, err := placeIn(root, path, false)
 		if want == "!" {
 			if err == nil {
 				t.Errorf("%s: %s", path, got)

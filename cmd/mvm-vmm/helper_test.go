@@ -30,7 +30,7 @@ func TestHelper(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			h := &helper{link: link, word: word, ready: make(chan struct{}), gone: make(chan struct{})}
+			h := &helper{what: "network", link: link, word: os.NewFile(word.Fd(), "mvm-netd"), ready: make(chan struct{}), gone: make(chan struct{})}
 			var stop error
 			done := make(chan struct{})
 			go func() {

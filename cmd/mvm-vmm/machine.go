@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"sync"
 	"time"
 
@@ -20,11 +21,11 @@ import (
 // machine is a container from its start to its end: one VM after another, if it
 // is restarted.
 type machine struct {
-	start order
-	conn  *control.Conn // to the command that started it
-	out   *outlet
-	net   *helper       // nil: there is none
-	over  chan struct{} // closed when verdict is there
+	start   order
+	conn    *control.Conn // to the command that started it
+	out     *outlet
+	helpers []*helper
+	over    chan struct{} // closed when verdict is there
 	// verdict is Exit or Failed.
 	verdict control.Message
 
@@ -58,9 +59,7 @@ func newMachine(conn *control.Conn, st control.Start) (*machine, error) {
 	}
 	v.out = newOutlet(v.start.direct())
 	v.out.once = !st.Detached && st.Spec.Process.TTY == nil
-	if st.Spec.Linked() {
-		v.net = inheritHelper()
-	}
+	v.helpers = inheritHelpers(st.Spec)
 	var err error
 	if st.Spec.Log != nil {
 		v.out.log, err = logfile.Create(container.LogFile, *st.Spec.Log)
@@ -73,8 +72,8 @@ func newMachine(conn *control.Conn, st control.Start) (*machine, error) {
 func (v *machine) supervise() {
 	var s *session
 	var answer control.Message
-	if v.net != nil {
-		go v.net.watch(v.stopVM) // ends with mvm-netd: at the latest by close
+	for _, h := range v.helpers {
+		go h.watch(v.stopVM) // ends with the helper: at the latest by close
 	}
 	for failures := 0; ; {
 		var ran time.Duration
@@ -97,8 +96,8 @@ func (v *machine) supervise() {
 	if v.out.log != nil {
 		_ = v.out.log.Close()
 	}
-	if v.net != nil {
-		v.net.close()
+	for _, h := range v.helpers {
+		h.close()
 	}
 	if v.detached {
 		container.Dispose(".")
@@ -128,7 +127,7 @@ func (v *machine) again(answer control.Message, failures int) bool {
 	r := v.start.Spec.Restart
 	good := answer.Exit != nil && answer.Exit.Code == 0
 	refused := answer.Exit != nil && answer.Exit.Error != ""
-	lost := v.net != nil && v.net.lost()
+	lost := slices.ContainsFunc(v.helpers, (*helper).lost)
 	return !refused && !lost && (r.Always || r.Failures && !good) && (r.Max == 0 || failures <= r.Max)
 }
 
@@ -303,7 +302,7 @@ func (v *machine) boot(tail io.Writer, onStart func(proto.Spawned)) (s *session,
 	vcpus.Go(func() { ended <- vm.Run(ctx) }) // ends with the VM, at the latest by cancel
 	defer vcpus.Wait()                        // before vm.Close
 	defer cancel(nil)
-	s.net = v.net
+	s.helpers = v.helpers
 	exit, err := s.converse(ctx, ended, onStart)
 	if cause := context.Cause(ctx); cause != nil {
 		err = cause

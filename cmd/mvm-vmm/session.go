@@ -29,7 +29,7 @@ type session struct {
 	*guest
 	spec    control.Spec
 	out     *outlet
-	net     *helper        // nil: there is none
+	helpers []*helper
 	vm      *vmm.VM        // set before the first process runs
 	open    sync.WaitGroup // the first process's stdout and stderr, each until its end
 	started chan struct{}  // closed when the first process runs
@@ -122,8 +122,8 @@ func (s *session) start(ctx context.Context, ended <-chan error, replies chan<- 
 	case <-timeout.C:
 		return fmt.Errorf("the guest did not come up within %v: see its console with --console", helloTimeout)
 	}
-	if s.net != nil {
-		if err := s.net.await(ctx); err != nil {
+	for _, h := range s.helpers {
+		if err := h.await(ctx); err != nil {
 			return err
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/mvm-project/mvm/internal/container"
+	"github.com/mvm-project/mvm/internal/hostfs"
 	"github.com/mvm-project/mvm/internal/volume"
 )
 
@@ -22,8 +24,8 @@ type mountFlags struct {
 }
 
 func (f *mountFlags) register(fs *pflag.FlagSet) {
-	fs.StringArrayVarP(&f.volumes, "volume", "v", nil, "mount a volume: `NAME:PATH[:ro,nocopy]`")
-	fs.StringArrayVar(&f.mounts, "mount", nil, "mount as docker does: type=volume|tmpfs|image,`SPEC`")
+	fs.StringArrayVarP(&f.volumes, "volume", "v", nil, "mount a volume, or a folder or file of the host: `NAME|SOURCE:PATH[:ro,nocopy]`")
+	fs.StringArrayVar(&f.mounts, "mount", nil, "mount as docker does: type=bind|volume|tmpfs|image,`SPEC`")
 	fs.StringArrayVar(&f.tmpfs, "tmpfs", nil, "mount a tmpfs: `PATH[:OPTIONS]`")
 }
 
@@ -71,22 +73,26 @@ func cleanTarget(dir string) (string, error) {
 	return path.Clean(dir), nil
 }
 
-// parseVolume reads NAME:PATH[:OPTION,...].
+// parseVolume reads NAME:PATH[:OPTION,...], or SOURCE:PATH[:OPTION,...] of what the
+// host has: a path is told from a name by how it begins.
 func parseVolume(s string) (m container.Mount, err error) {
 	part := strings.Split(s, ":")
 	if len(part) < 2 || len(part) > 3 {
-		return m, errors.New("want NAME:PATH, then perhaps :ro or :nocopy")
+		return m, errors.New("want NAME:PATH or /SOURCE:PATH, then perhaps :ro or :nocopy")
 	}
 	m = container.Mount{Type: container.VolumeMount, Source: part[0]}
 	if m.Path, err = cleanTarget(part[1]); err != nil {
 		return m, err
+	}
+	if strings.HasPrefix(m.Source, "/") || strings.HasPrefix(m.Source, ".") {
+		m.Type = container.BindMount
 	}
 	if len(part) == 3 {
 		if err := setOptions(&m, strings.Split(part[2], ",")); err != nil {
 			return m, err
 		}
 	}
-	return m, checkSource(m)
+	return m, checkSource(&m)
 }
 
 func setOptions(m *container.Mount, options []string) error {
@@ -104,14 +110,34 @@ func setOptions(m *container.Mount, options []string) error {
 	return nil
 }
 
-func checkSource(m container.Mount) error {
-	if m.Type != container.VolumeMount {
-		return nil
+// checkSource looks at what is to be mounted.
+func checkSource(m *container.Mount) error {
+	switch m.Type {
+	case container.BindMount:
+		if m.NoCopy {
+			return errors.New("nothing is copied into a folder of the host: nocopy is for volumes")
+		}
+		return checkShared(m)
+	case container.VolumeMount:
+		if strings.ContainsAny(m.Source, "/~") {
+			return fmt.Errorf("%q is no volume's name: a folder of the host begins with / or ./", m.Source)
+		}
+		return volume.CheckName(m.Source)
 	}
-	if strings.ContainsAny(m.Source, "/~") || strings.HasPrefix(m.Source, ".") {
-		return errors.New("folders of the host cannot be mounted: copy them with mvm cp, or use a volume: NAME:PATH")
+	return nil
+}
+
+// checkShared looks at what is to be shared with the host.
+func checkShared(m *container.Mount) (err error) {
+	if m.Source, err = filepath.Abs(m.Source); err != nil {
+		return err
 	}
-	return volume.CheckName(m.Source)
+	f, file, err := hostfs.Open(m.Source)
+	if err != nil {
+		return err
+	}
+	m.File = file
+	return f.Close()
 }
 
 // spec is a --mount as it is read.
@@ -148,8 +174,11 @@ func addMount(o *container.Options, s string) error {
 	if len(m.tmpfs) > 0 && !slices.Equal(m.tmpfs, []string{"ro"}) {
 		return errors.New("tmpfs-size and tmpfs-mode are for type=tmpfs")
 	}
+	if err := checkSource(&m.Mount); err != nil {
+		return err
+	}
 	o.Mounts = append(o.Mounts, m.Mount)
-	return checkSource(m.Mount)
+	return nil
 }
 
 // set takes one field.
@@ -187,14 +216,12 @@ func (m *spec) set(key, value string, valued bool) (err error) {
 
 func (m *spec) setType(s string) error {
 	switch t := container.MountType(s); t {
-	case container.VolumeMount, container.TmpfsMount:
+	case container.VolumeMount, container.TmpfsMount, container.BindMount:
 		m.Type = t
 	case container.ImageMount:
 		m.Type, m.ReadOnly = t, true
-	case "bind":
-		return errors.New("folders of the host cannot be mounted: copy them with mvm cp, or use a volume")
 	default:
-		return fmt.Errorf("there is no type %q: want volume, tmpfs or image", s)
+		return fmt.Errorf("there is no type %q: want bind, volume, tmpfs or image", s)
 	}
 	return nil
 }

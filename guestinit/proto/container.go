@@ -55,8 +55,12 @@ type Root struct {
 // Mount is a file system that a container has beside its root.
 type Mount struct {
 	// Disk is its block device ("/dev/vde"), FS its kind ("erofs" or "ext4"). Several
-	// mounts may be of one disk.
+	// mounts may be of one disk. ShareFS has none.
 	Disk, FS string
+	// Share is the name that the host serves it by, if FS is ShareFS, and File says that
+	// it is a single file.
+	Share string `json:",omitempty"`
+	File  bool   `json:",omitempty"`
 	// Folder is the folder of it that is mounted; empty: all of it.
 	Folder string `json:",omitempty"`
 	// Path is where in the container; folders that are missing are made.
@@ -66,6 +70,9 @@ type Mount struct {
 	// Copy fills Folder, if it is empty, with what the root has at Path.
 	Copy bool `json:",omitempty"`
 }
+
+// ShareFS is the kind of a folder that the host serves on SharesPort.
+const ShareFS = "9p"
 
 // Own says whether the container has a namespace of that kind for itself.
 func (c Container) Own(kind Namespace) bool {

@@ -34,8 +34,12 @@ package proto
 // Version is the protocol's version; host and guest must have the same one.
 const Version = 2
 
-// Port is the host's vsock port for every connection.
-const Port = 1024
+// Port is the host's vsock port for every connection of this protocol, and SharesPort
+// the one on which folders of the host are served by 9P2000.L.
+const (
+	Port       = 1024
+	SharesPort = 1025
+)
 
 // Bounds of one frame's JSON, in bytes. A request carries arguments and an
 // environment, for which Linux has a bound of 2 MiB. What a guest says is kept

@@ -40,9 +40,9 @@ func findProgram(name string) (string, error) {
 // machine is a running mvm-vmm.
 type machine struct {
 	*talk
-	cmd    *exec.Cmd
-	helper *exec.Cmd // mvm-netd; nil: there is none
-	plug   *plug
+	cmd     *exec.Cmd
+	helpers []*exec.Cmd // mvm-netd and mvm-fsd, as far as it needs them
+	plug    *plug
 }
 
 // launch starts a mvm-vmm, which waits to be told what to do. It is in a process
@@ -50,7 +50,7 @@ type machine struct {
 // it on; and it gets no environment: the user's may hold secrets.
 // The container's lock goes with it, and stays held as long as it lives. What is
 // plugged in is launch's from here on.
-func launch(program, dir, id string, lock *os.File, stdio IO, p *plug) (m *machine, err error) {
+func launch(program, dir, id string, lock *os.File, stdio IO, p *plug, mounts []Mount) (m *machine, err error) {
 	defer func() {
 		p.close()
 		if err != nil {
@@ -70,23 +70,19 @@ func launch(program, dir, id string, lock *os.File, stdio IO, p *plug) (m *machi
 		return nil, err
 	}
 	cmd.ExtraFiles = append(cmd.ExtraFiles, lock)
-	m = &machine{cmd: cmd, plug: p}
-	if p != nil {
-		var ready *os.File
-		if m.helper, ready, err = startHelper(p, lock, stdio); err != nil {
-			return nil, errors.Join(err, far.Close(), conn.Close())
-		}
-		defer func() { _ = ready.Close() }()
-		cmd.ExtraFiles = append(cmd.ExtraFiles, p.near, ready)
+	helpers, ends, err := startHelpers(p, mounts, dir, lock, stdio)
+	defer closeFiles(ends)
+	if err != nil {
+		return nil, errors.Join(err, far.Close(), conn.Close())
 	}
+	cmd.ExtraFiles = append(cmd.ExtraFiles, ends...)
 	// Inherited: mvm-vmm lifts it once its heap is laid out (memory.SmallPages).
 	_ = unix.Prctl(unix.PR_SET_THP_DISABLE, 1, 0, 0, 0)
 	err = cmd.Start()
 	if err := errors.Join(err, far.Close()); err != nil {
-		return nil, errors.Join(fmt.Errorf("start %s: %w", program, err), conn.Close()) // which ends the helper too
+		return nil, errors.Join(fmt.Errorf("start %s: %w", program, err), conn.Close()) // which ends the helpers too
 	}
-	m.talk = newTalk(conn) // which ends by end
-	return m, nil
+	return &machine{talk: newTalk(conn), cmd: cmd, helpers: helpers, plug: p}, nil // the talk ends by end
 }
 
 // apart keeps a process from the signals of mvm's terminal: in a process group of
@@ -113,18 +109,18 @@ func (m *machine) end(ctx context.Context) *os.ProcessState {
 	defer cancel()
 	defer context.AfterFunc(patience, m.kill)()
 	_ = m.cmd.Wait() // its state tells all
-	if m.helper != nil {
-		defer context.AfterFunc(patience, func() { _ = m.helper.Process.Kill() })()
-		_ = m.helper.Wait() // it ends with the other end of its link
+	for _, helper := range m.helpers {
+		defer context.AfterFunc(patience, func() { _ = helper.Process.Kill() })()
+		_ = helper.Wait() // it ends with the other end of its link
 	}
 	return m.cmd.ProcessState
 }
 
-// release lets mvm-vmm, and its helper, go on without this process.
+// release lets mvm-vmm, and its helpers, go on without this process.
 func (m *machine) release() error {
 	m.close()
-	if m.helper != nil {
-		_ = m.helper.Process.Release() // never fails here
+	for _, helper := range m.helpers {
+		_ = helper.Process.Release() // never fails here
 	}
 	return m.cmd.Process.Release()
 }

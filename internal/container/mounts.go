@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/mvm-project/mvm/guestinit/proto"
@@ -20,12 +21,14 @@ const (
 	VolumeMount MountType = "volume"
 	ImageMount  MountType = "image"
 	TmpfsMount  MountType = "tmpfs" // is in Options.Tmpfs
+	BindMount   MountType = "bind"
 )
 
-// Mount is what a container has mounted from a disk.
+// Mount is what a container has mounted from a disk, or shares with the host.
 type Mount struct {
 	Type MountType
-	// Source is the volume's name, or the image as the user named it.
+	// Source is the volume's name, the image as the user named it, or the absolute
+	// path of what is shared.
 	Source string
 	// Path is where, in the container: absolute and clean.
 	Path     string
@@ -34,6 +37,13 @@ type Mount struct {
 	NoCopy bool `json:",omitempty"`
 	// RootDisk and RootFS are an image's.
 	RootDisk, RootFS string `json:",omitempty"`
+	// File says that what is shared is no folder.
+	File bool `json:",omitempty"`
+}
+
+// shared are the mounts that mvm-fsd serves, each by its place among them.
+func shared(mounts []Mount) []Mount {
+	return slices.DeleteFunc(slices.Clone(mounts), func(m Mount) bool { return m.Type != BindMount })
 }
 
 // file is the disk's name in the container's folder.
@@ -44,12 +54,18 @@ func (m Mount) file() string {
 	return fmt.Sprintf("image.%x", m.Path) // a path is none for a file's name
 }
 
+// maxShared bounds the folders of the host that a container has: each is a
+// connection of the guest's, of which other things need some.
+const maxShared = 32
+
 // CheckMounts says whether a container can have its mounts, all of them.
 func CheckMounts(o Options) error {
 	files := map[string]bool{}
 	paths := map[string]bool{}
 	for _, m := range o.Mounts {
-		files[m.file()] = true
+		if m.Type != BindMount {
+			files[m.file()] = true
+		}
 		if _, tmpfs := o.Tmpfs[m.Path]; tmpfs || paths[m.Path] {
 			return fmt.Errorf("two mounts are on %s: take one", m.Path)
 		}
@@ -59,6 +75,9 @@ func CheckMounts(o Options) error {
 				return fmt.Errorf("a %s on %s would be hidden by what is mounted on %s: choose another path", m.Type, m.Path, dir)
 			}
 		}
+	}
+	if n := len(shared(o.Mounts)); n > maxShared {
+		return fmt.Errorf("%d folders of the host: a container may have %d", n, maxShared)
 	}
 	if n := len(o.Disks) + len(files); n > MaxDisks {
 		return fmt.Errorf("%d disks, volumes and images: a container has room for %d", n, MaxDisks)
@@ -80,7 +99,7 @@ func (s *Store) takeDisks(dir string, mounts []Mount) error {
 	taken := map[string]bool{}
 	for _, m := range mounts {
 		path := filepath.Join(dir, m.file())
-		if taken[path] {
+		if taken[path] || m.Type == BindMount {
 			continue
 		}
 		taken[path] = true
@@ -102,6 +121,11 @@ func (o Options) planMounts(p *diskPlan, c *proto.Container) {
 	slices.SortFunc(mounts, func(a, b Mount) int { return strings.Compare(a.Path, b.Path) })
 	disks := map[string]string{}
 	for _, m := range mounts {
+		if m.Type == BindMount {
+			place := slices.IndexFunc(shared(o.Mounts), func(other Mount) bool { return other.Path == m.Path })
+			c.Mounts = append(c.Mounts, proto.Mount{FS: proto.ShareFS, Share: strconv.Itoa(place), File: m.File, Path: m.Path, ReadOnly: m.ReadOnly})
+			continue
+		}
 		if disks[m.file()] == "" {
 			disks[m.file()] = p.add(vmm.Disk{Path: m.file(), ReadOnly: o.onlyRead(m), Limits: o.Limits.Disk})
 		}

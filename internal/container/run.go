@@ -67,7 +67,7 @@ func (r *running) run(ctx context.Context, program, id string) (exit control.Exi
 		return control.Exit{}, err
 	}
 	// mvm-vmm comes up while its disks are made.
-	if r.machine, err = launch(program, dir, id, r.lock, r.stdio, p); err != nil {
+	if r.machine, err = launch(program, dir, id, r.lock, r.stdio, p, r.options.Mounts); err != nil {
 		return control.Exit{}, err
 	}
 	_, err = r.begin(id)

@@ -131,7 +131,7 @@ func (s *Store) begin(ctx context.Context, program string, c *Container, lock *o
 		p.leave()
 		return nil, err
 	}
-	m, err := launch(program, c.dir, c.ID, lock, IO{}, p)
+	m, err := launch(program, c.dir, c.ID, lock, IO{}, p, c.Mounts)
 	if err != nil {
 		return nil, err
 	}

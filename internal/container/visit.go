@@ -43,7 +43,7 @@ func (v *visit) begin(ctx context.Context, program string) (err error) {
 	spec.Container.Root.Discard = false // what is copied has to be on the disk
 	spec.VM.NICs, spec.Interface = nil, nil
 	spec.Log, spec.Restart, spec.Console = nil, control.Restart{}, false
-	if v.machine, err = launch(program, v.container.dir, v.container.ID, v.lock, IO{}, nil); err != nil {
+	if v.machine, err = launch(program, v.container.dir, v.container.ID, v.lock, IO{}, nil, v.container.Mounts); err != nil {
 		return err
 	}
 	if err = v.tell(control.Message{Start: &control.Start{Spec: spec, Visit: true}}); err == nil {

@@ -47,6 +47,11 @@ const (
 	// HelperFD is where mvm-netd tells there whether it is ready, and then that it
 	// lives, by leaving it open.
 	HelperFD = 6
+	// FoldersLinkFD is its end of mvm-fsd's link, of a container that has folders of
+	// the host.
+	FoldersLinkFD = 7
+	// FoldersFD is where mvm-fsd tells what mvm-netd does by HelperFD.
+	FoldersFD = 8
 	// File is the socket in the container's folder.
 	File = "control"
 	// Version is the protocol's: an mvm-vmm may be older than the mvm that asks.
@@ -118,6 +123,11 @@ type Spec struct {
 // Linked says whether mvm-vmm has LinkFD and HelperFD.
 func (s Spec) Linked() bool {
 	return slices.ContainsFunc(s.VM.NICs, func(n vmm.NIC) bool { return n.FD == LinkFD })
+}
+
+// Shares says whether mvm-vmm has FoldersLinkFD and FoldersFD.
+func (s Spec) Shares() bool {
+	return slices.ContainsFunc(s.Container.Mounts, func(m proto.Mount) bool { return m.FS == proto.ShareFS })
 }
 
 // Restart is a restart policy.

@@ -56,7 +56,7 @@ func unlinked() map[string][]string {
 	heavy := []string{"net/http", "google.golang.org/grpc", "github.com/google/go-containerregistry", "gvisor.dev/gvisor", "github.com/containers/gvisor-tap-vsock", "github.com/google/nftables", "github.com/vishvananda/netlink"}
 	stack, vmm := []string{"gvisor.dev/gvisor"}, module+"vmm"
 	return map[string][]string{
-		"cmd/mvm": stack, "cmd/mvm-vmm": heavy, "cmd/mvm-netd": {"net/http", vmm}, "guestinit": heavy,
+		"cmd/mvm": stack, "cmd/mvm-vmm": heavy, "cmd/mvm-netd": {"net/http", vmm}, "cmd/mvm-fsd": append(heavy, vmm), "guestinit": heavy,
 	}
 }
 
