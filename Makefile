@@ -5,16 +5,17 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := build
 .DELETE_ON_ERROR:
-.PHONY: run test soak build kernel lint fuzz bench install clean packages-build packages-host packages-test
+.PHONY: run test soak build kernel lint fuzz bench bench-noise install clean packages-build packages-host packages-test packages-bench
 
 PREFIX ?= /usr/local
 FUZZTIME ?= 10s
 ROUNDS ?= 2000
 # Debian packages: to fetch Go modules, build the kernel and run mvm; for the
-# virtual KVM host; and the real programs that tests talk to.
+# virtual KVM host; and the real programs that tests talk to and that measure.
 BUILD_PACKAGES := ca-certificates gcc libc6-dev flex bison bc libelf-dev libssl-dev patch xz-utils e2fsprogs
 HOST_PACKAGES := qemu-system-x86 busybox-static kmod
-TEST_PACKAGES := erofs-utils docker-registry skopeo umoci mmdebstrap tmux
+TEST_PACKAGES := erofs-utils docker-registry skopeo umoci mmdebstrap tmux zstd
+BENCH_PACKAGES := fio iperf3
 
 KERNELS := kernel/assets/kvm/vmlinux kernel/assets/pvm/vmlinux
 INITRAMFS := guestinit/initramfs/assets/initramfs.cpio
@@ -85,14 +86,25 @@ fuzz:
 		done; \
 	done
 
-bench: build packages-host
+# Where mvm and QEMU both run, which kvm-pvm is not: this machine, else the virtual
+# KVM host. $(1) is what is measured.
+define measure
 	@$(GOBUILD) -o bin/bench ./internal/bench
-	@if bin/mvm doctor >/dev/null 2>&1 && ! bin/mvm doctor | grep -q kvm-pvm; then bin/bench $(BENCHFLAGS); else \
+	@if bin/mvm doctor >/dev/null 2>&1 && ! bin/mvm doctor | grep -q kvm-pvm; then bin/bench $(BENCHFLAGS) $(1); else \
 		echo 'mvm: measuring in the virtual KVM host'; \
 		go run ./e2e/vhost/vh -f bench=bin/bench -f mvm=bin/mvm -f mvm-vmm=bin/mvm-vmm -f mvm-netd=bin/mvm-netd -f mvm-fsd=bin/mvm-fsd -p $$(command -v qemu-system-x86_64) \
+			-p $$(command -v fio) -p $$(command -v iperf3) -p $$(command -v busybox) \
 			-f bios-microvm.bin=/usr/share/seabios/bios-microvm.bin -f pvh.bin=/usr/share/qemu/pvh.bin \
-			-f qboot.rom=/usr/share/qemu/qboot.rom -f linuxboot_dma.bin=/usr/share/qemu/linuxboot_dma.bin -timeout 30m './bench -qemu ./qemu-system-x86_64 $(BENCHFLAGS)'; \
+			-f qboot.rom=/usr/share/qemu/qboot.rom -f linuxboot_dma.bin=/usr/share/qemu/linuxboot_dma.bin -timeout 60m './bench -qemu ./qemu-system-x86_64 $(BENCHFLAGS) $(1)'; \
 	fi
+endef
+
+bench: build packages-host packages-bench
+	$(call measure,boot rates io)
+
+# What a container is left with beside one that hammers its disk and the network.
+bench-noise: build packages-host packages-bench
+	$(call measure,noise)
 
 install: build
 	install -D -t $(DESTDIR)$(PREFIX)/bin bin/mvm bin/mvm-vmm bin/mvm-netd bin/mvm-fsd
@@ -104,7 +116,8 @@ clean:
 packages-build: NEED = $(BUILD_PACKAGES)
 packages-host: NEED = $(HOST_PACKAGES)
 packages-test: NEED = $(TEST_PACKAGES)
-packages-build packages-host packages-test:
+packages-bench: NEED = $(BENCH_PACKAGES)
+packages-build packages-host packages-test packages-bench:
 	@missing=''; for p in $(NEED); do \
 		dpkg-query -W -f '$${Status}\n' $$p 2>/dev/null | grep -q 'ok installed' || missing="$$missing $$p"; \
 	done; \

@@ -140,7 +140,7 @@ func (l *download) persist(ctx context.Context) error {
 		before := l.have
 		err := l.attempt(ctx)
 		if ctx.Err() != nil {
-			return ctx.Err()
+			return context.Cause(ctx) // abandon wants to know: the disk may be full
 		}
 		if permanent(err) {
 			return err
@@ -158,7 +158,7 @@ func (l *download) persist(ctx context.Context) error {
 		}
 		select {
 		case <-ctx.Done():
-			return ctx.Err()
+			return context.Cause(ctx)
 		case <-time.After(wait):
 			wait *= 2
 		}

@@ -153,9 +153,23 @@ func TestFullDisk(t *testing.T) {
 	}
 	s.backoff = 1
 	srv := newFaulty(t)
-	bomb := push(t, srv.URL, "bomb:1", image(t, bombLayer(t, 256<<20)))
+	late := gzipLayer(t, reg("b", "2"))
+	bomb := push(t, srv.URL, "bomb:1", image(t, bombLayer(t, 256<<20), late))
 	large := push(t, srv.URL, "large:1", image(t, gzipLayer(t, reg("a", noise(1, 60<<20)))))
 	small := push(t, srv.URL, "small:1", image(t, gzipLayer(t, reg("a", "1"))))
+	// A layer that is still coming when another fills the disk.
+	digest, err := late.Digest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	over := make(chan struct{})
+	defer close(over)
+	srv.forge = func(path string, body []byte) []byte {
+		if strings.Contains(path, digest.Hex) {
+			<-over
+		}
+		return body
+	}
 	for _, ref := range []string{bomb, large} {
 		_, err := s.Pull(context.Background(), ref, PullOptions{})
 		wantError(t, err, "the disk is full: free some space, or remove images")
