@@ -59,8 +59,12 @@ const (
 	axisHeight = 40
 )
 
-// draw writes the timelines as an SVG.
+// draw writes the noise, if that was measured, or else the timelines as an SVG.
 func (r *report) draw(w io.Writer) {
+	if len(r.Noise) > 0 {
+		drawNoise(w, r.Noise)
+		return
+	}
 	bars := r.bars()
 	longest := 1.0
 	for _, b := range bars {
@@ -68,13 +72,49 @@ func (r *report) draw(w io.Writer) {
 	}
 	scale := float64(drawWidth-drawLeft-drawRight) / longest
 	bottom := drawTop + barStep*len(bars)
-	fmt.Fprintf(w, `<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" font-family="sans-serif" font-size="12">`+"\n",
-		drawWidth, bottom+axisHeight)
-	fmt.Fprintln(w, `<rect width="100%" height="100%" fill="white"/>`)
+	begin(w, bottom+axisHeight)
 	for i, b := range bars {
 		b.draw(w, drawTop+barStep*i, scale)
 	}
 	axis(w, bottom, longest, scale)
+	fmt.Fprintln(w, "</svg>")
+}
+
+// begin writes the beginning of an SVG of that height.
+func begin(w io.Writer, height int) {
+	fmt.Fprintf(w, `<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" font-family="sans-serif" font-size="12">`+"\n", drawWidth, height)
+	fmt.Fprintln(w, `<rect width="100%" height="100%" fill="white"/>`)
+}
+
+// drawNoise writes each figure as a bar for each neighbour; the longest of a figure
+// is as long as there is room.
+func drawNoise(w io.Writer, all []noise) {
+	const left, step = 220, 22
+	figures := []struct {
+		name, unit string
+		of         func(noise) float64
+	}{
+		{"disk: reads of 4 KiB a second", "", func(n noise) float64 { return n.Disk.Rate }},
+		{"disk: 99 % of reads take at most", " ms", func(n noise) float64 { return n.Disk.P99 }},
+		{"network: round trips a second", "", func(n noise) float64 { return n.Net.Rate }},
+		{"network: 99 % of round trips take at most", " ms", func(n noise) float64 { return n.Net.P99 }},
+	}
+	colours := []string{"#7fb069", "#d36135", "#9db4c0"}
+	height := (len(all) + 2) * step
+	begin(w, len(figures)*height+drawTop)
+	for i, f := range figures {
+		y, longest := drawTop+i*height, 1e-9
+		for _, n := range all {
+			longest = max(longest, f.of(n))
+		}
+		fmt.Fprintf(w, `<text x="%d" y="%d" font-weight="bold">%s</text>`+"\n", left, y+step-8, f.name)
+		for j, n := range all {
+			y += step
+			length := f.of(n) / longest * (drawWidth - left - drawRight)
+			fmt.Fprintf(w, `<text x="%d" y="%d" text-anchor="end">%s</text><rect x="%d" y="%d" width="%.1f" height="%d" fill="%s"/><text x="%.1f" y="%d">%.0f%s</text>`+"\n",
+				left-8, y+14, n.Neighbour, left, y, length, step-4, colours[j%len(colours)], left+length+6, y+14, f.of(n), f.unit)
+		}
+	}
 	fmt.Fprintln(w, "</svg>")
 }
 

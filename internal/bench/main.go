@@ -3,8 +3,8 @@
 // Machines are shared and noisy: only figures of one run compare, and no test
 // depends on any. docs/bench.md tells the method and keeps results.
 //
-//	bench [-rounds N] [-qemu qemu-system-x86_64] [-memory MiB] [-json]
-//	bench draw <RESULTS.json >TIMELINE.svg
+//	bench [-rounds N] [-qemu qemu-system-x86_64] [-memory MiB] [-json] [boot] [rates] [io] [noise]
+//	bench draw <RESULTS.json >PICTURE.svg
 //
 // It expects mvm and mvm-vmm beside itself; QEMU's firmware may be there too.
 package main
@@ -19,14 +19,17 @@ import (
 
 func main() {
 	var o options
-	flag.IntVar(&o.rounds, "rounds", 5, "rounds of each measurement")
-	flag.StringVar(&o.qemu, "qemu", "qemu-system-x86_64", "the QEMU to compare with")
-	flag.IntVar(&o.memory, "memory", 128, "guest memory in MiB")
+	flag.IntVar(&o.Rounds, "rounds", 5, "rounds of each measurement")
+	flag.StringVar(&o.QEMU, "qemu", "qemu-system-x86_64", "the QEMU to compare with")
+	flag.IntVar(&o.Memory, "memory", 128, "guest memory in MiB, for boots")
 	asJSON := flag.Bool("json", false, "print JSON")
 	flag.Parse()
 	switch flag.Arg(0) {
-	case "vm": // the child of vmmBoot
-		fail(runVM(flag.Args()[1:]))
+	case "vm": // the child of onVMM
+		fail(runVM(flag.Arg(1)))
+		return
+	case "inner": // the child of measureIO
+		fail(innerIO(flag.Arg(1)))
 		return
 	case "draw":
 		var r report
@@ -36,8 +39,8 @@ func main() {
 	}
 	self, err := os.Executable()
 	fail(err)
-	o.bin = filepath.Dir(self)
-	r, err := measure(o)
+	o.Bin = filepath.Dir(self)
+	r, err := measure(o, flag.Args())
 	fail(err)
 	if *asJSON {
 		fail(json.NewEncoder(os.Stdout).Encode(r))

@@ -10,15 +10,17 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
+	"slices"
 	"strings"
 	"time"
 )
 
+// options are what one run is made with.
 type options struct {
-	rounds, memory int
-	qemu, bin      string
-	kernel, initrd string
+	Rounds, Memory int    // Memory in MiB
+	QEMU, Bin      string // Bin is where mvm is
+	Root           string // MVM_ROOT
+	Kernel, Initrd string // files in Root
 }
 
 // Names of the figures.
@@ -37,35 +39,53 @@ const (
 	qemuMemory = "QEMU microvm: own memory (PSS without guest RAM)"
 )
 
-// qemuArgs are vmm's words of the kernel's command line; microvm has no i8042 to
-// reset by, and its guest measures the TSC unless told. guestinit without a vsock device says so on the console and resets.
-const qemuArgs = "quiet loglevel=3 reboot=t panic=-1 keep_bootcon earlycon=uart8250,io,0x3f8 8250.nr_uarts=0 no_timer_check noreplace-smp rootfstype=ramfs tsc=reliable"
-
-// kernelArgsEnv has the host's words for every guest's command line.
-const kernelArgsEnv = "MVM_KERNEL_ARGS"
-
-// measure takes o.rounds rounds of every figure, in turns.
-func measure(o options) (*report, error) {
-	root, err := os.MkdirTemp("", "mvm-bench")
-	if err != nil {
+// measure takes what is named, or everything.
+func measure(o options, parts []string) (*report, error) {
+	wanted := func(part string) bool { return len(parts) == 0 || slices.Contains(parts, part) }
+	if err := o.begin(); err != nil {
 		return nil, err
 	}
-	defer func() { _ = os.RemoveAll(root) }()
-	if err := os.Setenv("MVM_ROOT", root); err != nil {
-		return nil, err
-	}
-	if err := o.prepare(root); err != nil {
-		return nil, err
-	}
+	defer func() { _ = os.RemoveAll(o.Root) }()
 	r := &report{}
-	for range o.rounds {
+	var err error
+	if wanted("boot") {
+		err = measureBoots(o, r)
+	}
+	if err == nil && wanted("rates") {
+		r.Rates, err = measureRates(o)
+	}
+	if err == nil && wanted("io") {
+		r.IO, err = measureIO(o)
+	}
+	if err == nil && slices.Contains(parts, "noise") { // has a target of its own
+		r.Noise, err = measureNoise(o)
+	}
+	return r, err
+}
+
+// measureBoots takes rounds of every figure of a VM's life, in turns.
+func measureBoots(o options, r *report) error {
+	for range o.Rounds {
 		for _, f := range []step{o.qemuBoot, o.vmmBoot, o.mvmTrue, o.mvmEcho, o.mvmExec, o.mvmMemory} {
 			if err := r.take(f); err != nil {
-				return nil, err
+				return err
 			}
 		}
 	}
-	return r, nil
+	return nil
+}
+
+// begin makes a folder of mvm's for this run, which the caller removes.
+func (o *options) begin() error {
+	root, err := os.MkdirTemp("", "mvm-bench")
+	if err != nil {
+		return err
+	}
+	o.Root = root
+	if err := errors.Join(os.Setenv("MVM_ROOT", root), o.prepare(root)); err != nil {
+		return errors.Join(err, os.RemoveAll(root))
+	}
+	return nil
 }
 
 // step takes one sample of some figures; it ends with ctx.
@@ -101,7 +121,7 @@ func (o *options) prepare(root string) error {
 	if out, err := o.mvm(context.Background(), "true").CombinedOutput(); err != nil {
 		return fmt.Errorf("mvm run u-root true: %w: %s", err, out)
 	}
-	for pattern, to := range map[string]*string{"kernel/*/kvm/vmlinux": &o.kernel, "initramfs/*/initramfs.cpio": &o.initrd} {
+	for pattern, to := range map[string]*string{"kernel/*/kvm/vmlinux": &o.Kernel, "initramfs/*/initramfs.cpio": &o.Initrd} {
 		m, err := filepath.Glob(filepath.Join(root, pattern))
 		if err != nil {
 			return fmt.Errorf("%s in %s: %w", pattern, root, err)
@@ -115,8 +135,8 @@ func (o *options) prepare(root string) error {
 }
 
 func (o *options) mvm(ctx context.Context, args ...string) *exec.Cmd {
-	base := []string{"run", "--rm", "--memory", fmt.Sprintf("%dm", o.memory), "u-root"}
-	return exec.CommandContext(ctx, filepath.Join(o.bin, "mvm"), append(base, args...)...)
+	base := []string{"run", "--rm", "--memory", fmt.Sprintf("%dm", o.Memory), "u-root"}
+	return exec.CommandContext(ctx, filepath.Join(o.Bin, "mvm"), append(base, args...)...)
 }
 
 // run runs cmd, and returns when its first byte of output came and when it
@@ -143,11 +163,17 @@ func run(cmd *exec.Cmd, onFirst func(pid int)) (first, end time.Duration, err er
 	return first, time.Since(start), err
 }
 
+// guest is what both VMMs boot: without disks, interface or vsock.
+func (o *options) guest() guest {
+	return guest{kernel: o.Kernel, initrd: o.Initrd, memory: o.Memory}
+}
+
 // qemuBoot boots the guest to guestinit and its reset.
 func (o *options) qemuBoot(ctx context.Context, r *report) error {
-	cmd := exec.CommandContext(ctx, o.qemu, "-M", "microvm,acpi=off", "-accel", "kvm", "-cpu", "host",
-		"-L", o.bin, "-m", strconv.Itoa(o.memory), "-smp", "1", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
-		"-serial", "stdio", "-kernel", o.kernel, "-initrd", o.initrd, "-append", qemuArgs+" "+os.Getenv(kernelArgsEnv))
+	cmd, err := o.guest().onQEMU(ctx, *o)
+	if err != nil {
+		return err
+	}
 	first, end, err := run(cmd, func(pid int) {
 		if kib, err := ownMemory(pid, *o); err == nil {
 			r.add(qemuMemory, "KiB", kib)
@@ -163,20 +189,20 @@ func (o *options) qemuBoot(ctx context.Context, r *report) error {
 
 // vmmBoot does the same with package vmm in a process of its own.
 func (o *options) vmmBoot(ctx context.Context, r *report) error {
-	self, err := os.Executable()
+	cmd, err := o.guest().onVMM(ctx, *o)
 	if err != nil {
 		return err
 	}
-	cmd := exec.CommandContext(ctx, self, "vm", o.kernel, o.initrd, strconv.Itoa(o.memory))
-	var marks marks
-	out := &strings.Builder{}
-	cmd.Stdout, cmd.Stderr = out, os.Stderr
+	cmd.Stderr = os.Stderr
 	start := time.Now()
-	if err := cmd.Run(); err != nil {
+	out, err := cmd.Output()
+	if err != nil {
 		return fmt.Errorf("vmm: %w", err)
 	}
 	end := time.Since(start)
-	if err := json.Unmarshal([]byte(out.String()), &marks); err != nil {
+	var marks marks
+	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
+	if err := json.Unmarshal([]byte(lines[len(lines)-1]), &marks); err != nil {
 		return err
 	}
 	r.time(vmmRun, marks.Run)

@@ -23,14 +23,14 @@ func ownMemory(pid int, o options) (float64, error) {
 		words := strings.Fields(sc.Text())
 		if len(words) < 3 || words[2] != "kB" { // proc(5): the line that begins a mapping, or flags
 			file = len(words) > 5
-			guests = file && words[5] == o.kernel
+			guests = file && words[5] == o.Kernel
 			continue
 		}
 		kib, err := strconv.ParseFloat(words[1], 64)
 		switch {
 		case err != nil:
 			return 0, err
-		case words[0] == "Size:" && !file && kib >= float64(o.memory)*1024/10:
+		case words[0] == "Size:" && !file && kib >= float64(o.Memory)*1024/10:
 			guests = true
 		case words[0] == "Pss:" && !guests:
 			total += kib

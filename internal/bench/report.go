@@ -29,7 +29,10 @@ func (s series) median() float64 {
 // report is all that one run measured, in the order first seen.
 type report struct {
 	Series []*series
-	Hung   int // runs that were ended after a minute and repeated
+	Rates  []rate     `json:",omitempty"`
+	IO     []ioResult `json:",omitempty"`
+	Noise  []noise    `json:",omitempty"`
+	Hung   int        // runs that were ended after a minute and repeated
 }
 
 func (r *report) add(name, unit string, v float64) {
@@ -48,8 +51,29 @@ func (r *report) time(name string, d time.Duration) {
 // reference is the figure that the others of its unit are divided by.
 var reference = map[string]string{"ms": qemuExit, "KiB": qemuMemory}
 
-// print writes a table: median, spread, and the ratio to QEMU's figure.
+// print writes what was measured.
 func (r *report) print(w io.Writer) {
+	if len(r.Series) > 0 {
+		r.printSeries(w)
+	}
+	if len(r.Rates) > 0 {
+		fmt.Fprintln(w)
+		printRates(w, r.Rates)
+	}
+	if len(r.IO) > 0 {
+		fmt.Fprintln(w)
+		printIO(w, r.IO)
+	}
+	if len(r.Noise) > 0 {
+		printNoise(w, r.Noise)
+	}
+	if r.Hung > 0 {
+		fmt.Fprintf(w, "%d runs hung and were repeated: see docs/bench.md\n", r.Hung)
+	}
+}
+
+// printSeries writes a table: median, spread, and the ratio to QEMU's figure.
+func (r *report) printSeries(w io.Writer) {
 	base := map[string]float64{}
 	for _, s := range r.Series {
 		if reference[s.Unit] == s.Name {
@@ -67,7 +91,4 @@ func (r *report) print(w io.Writer) {
 			slices.Min(s.Samples), slices.Max(s.Samples), s.Unit, ratio, s.Name)
 	}
 	_ = t.Flush()
-	if r.Hung > 0 {
-		fmt.Fprintf(w, "%d runs hung and were repeated: see docs/bench.md\n", r.Hung)
-	}
 }

@@ -6,12 +6,76 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/mvm-project/mvm/vmm"
 )
+
+// guest is a VM that mvm's VMM and QEMU both run, with one vCPU.
+type guest struct {
+	kernel, initrd string
+	memory         int // MiB
+	disks          []vmm.Disk
+	tap            string
+	args           []string // the kernel's, beside what each VMM says
+}
+
+// guestMAC is its interface's address.
+const guestMAC = "02:00:00:00:00:02"
+
+// qemuArgs are vmm's words of the kernel's command line; microvm has no i8042 to
+// reset by, and its guest measures the TSC unless told. guestinit without a vsock device says so on the console and resets.
+const qemuArgs = "quiet loglevel=3 reboot=t panic=-1 keep_bootcon earlycon=uart8250,io,0x3f8 8250.nr_uarts=0 no_timer_check noreplace-smp rootfstype=ramfs tsc=reliable"
+
+// kernelArgsEnv has the host's words for every guest's command line.
+const kernelArgsEnv = "MVM_KERNEL_ARGS"
+
+// words are all of the guest's own words, and the host's.
+func (g guest) words() []string { return append(strings.Fields(os.Getenv(kernelArgsEnv)), g.args...) }
+
+// onQEMU runs it on QEMU's microvm machine; its console is stdout.
+func (g guest) onQEMU(ctx context.Context, o options) (*exec.Cmd, error) {
+	args := []string{
+		"-M", "microvm,acpi=off", "-accel", "kvm", "-cpu", "host", "-global", "virtio-mmio.force-legacy=false",
+		"-L", o.Bin, "-m", strconv.Itoa(g.memory), "-smp", "1", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
+		"-serial", "stdio", "-kernel", g.kernel, "-append", strings.Join(append([]string{qemuArgs}, g.words()...), " "),
+	}
+	if g.initrd != "" {
+		args = append(args, "-initrd", g.initrd)
+	}
+	for i, d := range g.disks {
+		ro := "off"
+		if d.ReadOnly {
+			ro = "on"
+		}
+		args = append(args, "-drive", fmt.Sprintf("if=none,id=d%d,format=raw,file=%s,read-only=%s", i, d.Path, ro),
+			"-device", fmt.Sprintf("virtio-blk-device,drive=d%d", i))
+	}
+	if g.tap != "" {
+		args = append(args, "-netdev", "tap,id=n,script=no,downscript=no,ifname="+g.tap, "-device", "virtio-net-device,netdev=n,mac="+guestMAC)
+	}
+	return exec.CommandContext(ctx, o.QEMU, args...), nil
+}
+
+// onVMM runs it with package vmm in a process of its own; its console is stdout,
+// of which marks are the last line.
+func (g guest) onVMM(ctx context.Context, o options) (*exec.Cmd, error) {
+	c := vmm.Config{
+		Kernel: g.kernel, MapKernel: true, Initrd: g.initrd, VCPUs: 1, Memory: int64(g.memory) << 20, Disks: g.disks, Args: g.words(),
+	}
+	if g.tap != "" {
+		c.NICs = []vmm.NIC{{MAC: [6]byte{2, 0, 0, 0, 0, 2}, TAP: g.tap}}
+	}
+	text, err := json.Marshal(c)
+	if err != nil {
+		return nil, err
+	}
+	return exec.CommandContext(ctx, filepath.Join(o.Bin, "bench"), "vm", string(text)), nil
+}
 
 // marks are moments of a VM's life, counted from before it was made.
 type marks struct {
@@ -28,22 +92,17 @@ func (s *stamp) Write(p []byte) (int, error) {
 	if s.first == 0 {
 		s.first = time.Since(s.start)
 	}
-	return len(p), nil
+	return os.Stdout.Write(p)
 }
 
-// runVM boots KERNEL INITRD MEMORY(MiB) without disks or vsock and prints marks.
-func runVM(args []string) error {
-	if len(args) != 3 {
-		return errors.New("usage: bench vm KERNEL INITRD MEMORY")
-	}
-	mib, err := strconv.ParseInt(args[2], 10, 64)
-	if err != nil {
-		return fmt.Errorf("memory: %w", err)
-	}
+// runVM runs the VM of a vmm.Config as JSON to its reset, and prints marks.
+func runVM(config string) error {
 	console := &stamp{start: time.Now()}
-	vm, err := vmm.New(vmm.Config{
-		Kernel: args[0], MapKernel: true, Initrd: args[1], VCPUs: 1, Memory: mib << 20, Args: strings.Fields(os.Getenv(kernelArgsEnv)),
-	}, console)
+	var c vmm.Config
+	if err := json.Unmarshal([]byte(config), &c); err != nil {
+		return err
+	}
+	vm, err := vmm.New(c, console)
 	if err != nil {
 		return err
 	}
@@ -55,5 +114,6 @@ func runVM(args []string) error {
 		return err
 	}
 	m.PID1, m.Exit = console.first, time.Since(console.start)
+	fmt.Println() // the guest's last line may not have ended
 	return json.NewEncoder(os.Stdout).Encode(m)
 }
