@@ -59,7 +59,8 @@ func launch(program, dir, id string, lock *os.File, stdio IO, p *plug, mounts []
 	}()
 	cmd := exec.Command(program, id)
 	cmd.Dir = dir
-	cmd.Env = []string{}
+	// What its heap grows by later is not to be of huge pages either.
+	cmd.Env = []string{"GODEBUG=disablethp=1"}
 	cmd.Stdout, cmd.Stderr = stdio.Stdout, stdio.Stderr
 	if stdio.Stdin != nil { // not a nil *os.File in an interface
 		cmd.Stdin = stdio.Stdin
