@@ -90,7 +90,7 @@ func (v *VM) devices(cfg Config) ([]virtio.Device, error) {
 // addVirtio puts dev on the bus and wires its queues' kicks and its interrupt
 // to file descriptors, so that neither passes through a vCPU thread.
 func (v *VM) addVirtio(s slot, dev virtio.Device) error {
-	t, err := mmio.New(dev, v.mem)
+	t, err := mmio.New(dev, v.mem, v.spare)
 	if err != nil {
 		return err
 	}

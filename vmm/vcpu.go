@@ -30,11 +30,14 @@ func (c *vcpu) loop() error {
 	defer c.tid.Store(0)
 	interrupted, stop := c.injectFaults()
 	defer stop()
-	for !c.stop.Load() {
-		err := c.fd.Run()
+	for idle := false; !c.stop.Load(); {
+		err := c.run(idle)
+		idle = false
 		switch {
 		case errors.Is(err, unix.EINTR), errors.Is(err, unix.EAGAIN):
-			// A kick, or a signal of the Go runtime: look at stop.
+			// A kick, or a signal of the Go runtime, which comes to a vCPU that has
+			// not exited for long: it may sleep, and needs no P for that.
+			idle = true
 			if err := interrupted(); err != nil {
 				return err
 			}
@@ -47,6 +50,15 @@ func (c *vcpu) loop() error {
 		}
 	}
 	return nil
+}
+
+// run enters the guest. An idle one lets others have the P; an exit of a busy one
+// would have to get it back first (docs/devices.md).
+func (c *vcpu) run(idle bool) error {
+	if idle {
+		return c.fd.Run()
+	}
+	return c.fd.RunHolding()
 }
 
 // kick makes loop end soon, wherever the vCPU is: immediate exit catches a

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"io"
+	"runtime"
 	"sync"
 	"sync/atomic"
 
+	"github.com/mvm-project/mvm/devices/virtio"
 	"github.com/mvm-project/mvm/vmm/bus"
 	"github.com/mvm-project/mvm/vmm/kvm"
 	"github.com/mvm-project/mvm/vmm/memory"
@@ -23,6 +25,7 @@ type VM struct {
 	reset atomic.Bool // the guest asked for a reset
 
 	limiters limiters
+	spare    *virtio.Spare
 
 	cleanup []func() error // in the order of making: Close goes backwards
 }
@@ -33,12 +36,21 @@ func New(cfg Config, console io.Writer) (*VM, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	v := &VM{}
+	v := &VM{spare: virtio.NewSpare(max(workerProcs()-1, 1))}
 	if err := v.build(cfg, console); err != nil {
 		return nil, errors.Join(err, v.Close())
 	}
 	return v, nil
 }
+
+// workerProcs is how many Ps of the Go scheduler there are beside the vCPUs': for
+// the workers of a busy disk and a busy interface, and for all else. More than the
+// host has CPUs only have threads woken in vain.
+func workerProcs() int { return min(runtime.NumCPU(), 3) }
+
+// Procs is what GOMAXPROCS should be while the VM runs: a busy vCPU keeps a P
+// (docs/devices.md).
+func (v *VM) Procs() int { return len(v.cpus) + workerProcs() }
 
 // onClose registers what Close has to undo.
 func (v *VM) onClose(f func() error) { v.cleanup = append(v.cleanup, f) }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -296,6 +297,7 @@ func (v *machine) boot(tail io.Writer, onStart func(proto.Spawned)) (s *session,
 	}
 	defer func() { _ = vm.Close() }()
 	s.vm = vm
+	runtime.GOMAXPROCS(vm.Procs())
 
 	ended := make(chan error, 1)
 	var vcpus sync.WaitGroup

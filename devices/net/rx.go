@@ -28,8 +28,8 @@ type receiver struct {
 	spare  []*virtio.Chain // not in use
 	room   int             // bytes in chains
 	pieces virtio.Buffers  // of chains
-	rest   []byte          // takes what the chains have no room for
-	into   virtio.Buffers  // where the next frame is read: pieces, then rest
+	over   []byte          // a byte that a frame for which the chains have no room ends in
+	into   virtio.Buffers  // where the next frame is read: pieces, then over
 	try    func(fd uintptr) bool
 	n      int // what try has read
 	err    error
@@ -41,7 +41,7 @@ func newReceiver(d *Device, q *virtio.Queue, features uint64) *receiver {
 		merge:   features&featureMrgRxbuf != 0,
 		longest: headerSize + d.longest(features&(featureGuestTSO4|featureGuestTSO6) != 0),
 	}
-	r.rest = make([]byte, r.longest)
+	r.over = make([]byte, 1)
 	r.try = r.read // made once: a method value allocates
 	return r
 }
@@ -104,13 +104,19 @@ func (r *receiver) next() bool {
 	return true
 }
 
-// read makes one attempt to read a frame, and reports whether no other is needed.
-// Before it waits for a frame the guest has all that came.
+// read reads a frame, if one comes soon, and reports whether no other attempt is
+// needed.
 func (r *receiver) read(fd uintptr) bool {
+	return r.attempt(fd) || r.q.Linger(fd) && r.attempt(fd)
+}
+
+// attempt reads a frame, if there is one. Before it is waited for the guest has all
+// that came.
+func (r *receiver) attempt(fd uintptr) bool {
 	r.gather() // what has come while it waited
 	r.into = append(r.into[:0], r.pieces...)
 	r.into.Drop(headerSize - r.d.link.header())
-	r.into = append(r.into, r.rest)
+	r.into = append(r.into, r.over)
 	r.n, r.err = r.vector.Readv(fd, r.into)
 	if errors.Is(r.err, unix.EAGAIN) {
 		r.q.Flush()

@@ -7,7 +7,10 @@ import (
 	"math"
 	"os"
 	"sync/atomic"
+	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/mvm-project/mvm/devices/virtio/internal/guestmem"
 )
@@ -44,6 +47,8 @@ type QueueConfig struct {
 	// Kick is a non-blocking eventfd, readable when the driver notifies. Only
 	// the queue reads it, until Stop.
 	Kick *os.File
+	// Spare is what its worker may keep while it waits.
+	Spare *Spare
 	// Interrupt tells the driver that it has used buffers to look at.
 	Interrupt func()
 	// Fail tells the transport that the driver broke the rules of the ring and
@@ -79,7 +84,11 @@ type Queue struct {
 	broken  bool
 	stopped atomic.Bool
 	done    chan struct{} // closed when stopped
-	count   [8]byte       // the eventfd's counter, read and ignored
+
+	kick syscall.RawConn
+	try  func(fd uintptr) bool // takeKick, made once: a method value allocates
+
+	count [8]byte // the eventfd's counter, read and ignored
 }
 
 // NewQueue returns the queue that cfg describes. It fails if the driver laid the
@@ -94,6 +103,7 @@ func NewQueue(cfg QueueConfig) (*Queue, error) {
 		published: cfg.State.Used,
 		done:      make(chan struct{}),
 	}
+	q.try = q.takeKick
 	if cfg.Size == 0 || cfg.Size&(cfg.Size-1) != 0 || cfg.Size > MaxQueueSize {
 		return nil, fmt.Errorf("queue size %d is not a power of two up to %d", cfg.Size, MaxQueueSize)
 	}
@@ -121,6 +131,11 @@ func NewQueue(cfg QueueConfig) (*Queue, error) {
 	if err := cfg.Kick.SetReadDeadline(time.Time{}); err != nil {
 		return nil, fmt.Errorf("kick eventfd: %w", err)
 	}
+	kick, err := cfg.Kick.SyscallConn()
+	if err != nil {
+		return nil, fmt.Errorf("kick eventfd: %w", err)
+	}
+	q.kick = kick
 	q.publish(usedNoNotify) // until Wait asks
 	return q, nil
 }
@@ -268,7 +283,7 @@ func (q *Queue) Wait() bool {
 	}
 	q.askForKick()
 	if !q.available() && !q.broken {
-		if _, err := q.cfg.Kick.Read(q.count[:]); err != nil {
+		if err := q.kick.Read(q.try); err != nil {
 			if !errors.Is(err, os.ErrDeadlineExceeded) && !errors.Is(err, os.ErrClosed) {
 				q.fail(fmt.Errorf("wait for a kick: %w", err))
 			}
@@ -280,6 +295,17 @@ func (q *Queue) Wait() bool {
 	}
 	return !q.broken
 }
+
+// takeKick takes a kick, if one comes soon.
+func (q *Queue) takeKick(fd uintptr) bool {
+	q.Linger(fd)
+	_, err := unix.Read(int(fd), q.count[:])
+	return err == nil
+}
+
+// Linger waits for a moment, for the queue's worker, until fd is readable, if that
+// can be had for less than a wait in the poller. It reports whether fd is.
+func (q *Queue) Linger(fd uintptr) bool { return q.cfg.Spare.linger(fd) }
 
 // askForKick asks the driver to notify when it offers the next chain. Both
 // stores are full barriers, so that the look at the ring that follows cannot

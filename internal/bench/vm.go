@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"time"
@@ -106,6 +107,7 @@ func runVM(config string) error {
 	if err != nil {
 		return err
 	}
+	runtime.GOMAXPROCS(vm.Procs())
 	m := marks{Run: time.Since(console.start)}
 	if err := vm.Run(context.Background()); !errors.Is(err, vmm.ErrReset) {
 		return errors.Join(err, vm.Close())

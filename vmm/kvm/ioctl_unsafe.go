@@ -18,6 +18,16 @@ func call(f *os.File, req, arg uintptr) (uintptr, error) {
 	return r, nil
 }
 
+// callHolding is call for a goroutine that keeps its P meanwhile (RunHolding).
+func callHolding(f *os.File, req, arg uintptr) (uintptr, error) {
+	r, _, errno := unix.RawSyscall(unix.SYS_IOCTL, f.Fd(), req, arg)
+	runtime.KeepAlive(f)
+	if errno != 0 {
+		return 0, errno
+	}
+	return r, nil
+}
+
 // callPtr makes an ioctl whose argument is *p. The pointer becomes a uintptr in
 // the call itself, the one form in which the garbage collector and the stack
 // know that the kernel uses it (unsafe.Pointer, rule 4).

@@ -6,6 +6,9 @@ import (
 	"encoding/binary"
 	"errors"
 	"os"
+	"runtime"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	gokvm "github.com/bobuhiro11/gokvm/kvm"
@@ -52,11 +55,12 @@ func bare(t *testing.T, code []byte) (*VM, *VCPU) {
 	return vm, cpu
 }
 
-// until runs the vCPU up to an exit, through the signals of the Go runtime.
+// until runs the vCPU up to an exit, through the signals of the Go runtime, as vmm
+// does.
 func until(t *testing.T, cpu *VCPU, want Reason) {
 	t.Helper()
-	for {
-		err := cpu.Run()
+	for run := cpu.RunHolding; ; run = cpu.Run {
+		err := run()
 		if errors.Is(err, unix.EINTR) {
 			continue
 		}
@@ -108,13 +112,41 @@ func TestMMIO(t *testing.T) {
 func TestImmediateExit(t *testing.T) {
 	_, cpu := bare(t, []byte{0xeb, 0xfe})
 	cpu.SetImmediateExit(true)
-	for range 3 {
-		if err := cpu.Run(); !errors.Is(err, unix.EINTR) {
+	for _, run := range []func() error{cpu.Run, cpu.RunHolding, cpu.Run, cpu.RunHolding} {
+		if err := run(); !errors.Is(err, unix.EINTR) {
 			t.Fatalf("Run: %v", err)
 		}
 	}
 	if r, err := cpu.Regs(); err != nil || r.RIP != codeAt {
 		t.Errorf("RIP %#x, %v", r.RIP, err)
+	}
+}
+
+// TestHoldingStopsForTheWorld: a guest that never exits does not keep the Go runtime
+// from stopping the world, as a collection does.
+func TestHoldingStopsForTheWorld(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(2)) // one is the vCPU's
+	_, cpu := bare(t, []byte{0xeb, 0xfe})
+	var over atomic.Bool
+	interrupted := 0
+	var vcpu sync.WaitGroup
+	vcpu.Go(func() { // ends by over, at the next signal
+		runtime.LockOSThread()
+		for !over.Load() {
+			if err := cpu.RunHolding(); !errors.Is(err, unix.EINTR) {
+				t.Errorf("RunHolding: %v, reason %v", err, cpu.Reason())
+				return
+			}
+			interrupted++
+		}
+	})
+	for range 10 {
+		runtime.GC()
+	}
+	over.Store(true)
+	vcpu.Wait()
+	if interrupted == 0 {
+		t.Error("nothing interrupted the guest")
 	}
 }
 

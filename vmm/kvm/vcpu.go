@@ -30,6 +30,15 @@ func (c *VCPU) Run() error {
 	return err
 }
 
+// RunHolding is Run for a guest that is about to exit again: the Go scheduler takes
+// it for a computation, and leaves the goroutine its P. A guest that does not exit
+// is interrupted by the Go runtime after some 10 ms, or when that wants the world
+// to stop: EINTR, after which Run is the call to go on with.
+func (c *VCPU) RunHolding() error {
+	_, err := callHolding(c.f, gokvm.IIO(nrRun), 0)
+	return err
+}
+
 // Regs gives the general registers.
 func (c *VCPU) Regs() (gokvm.Regs, error) {
 	var r gokvm.Regs

@@ -28,6 +28,7 @@ const NotifyOffset = regQueueNotify
 type Transport struct {
 	dev     virtio.Device
 	mem     virtio.Memory
+	spare   *virtio.Spare
 	offered uint64
 	sizes   []uint16
 	kicks   []*os.File
@@ -47,10 +48,11 @@ type Transport struct {
 
 // New returns a transport with dev behind it, reset. It holds one eventfd more
 // than dev has queues, until Close.
-func New(dev virtio.Device, mem virtio.Memory) (*Transport, error) {
+func New(dev virtio.Device, mem virtio.Memory, spare *virtio.Spare) (*Transport, error) {
 	t := &Transport{
 		dev:     dev,
 		mem:     mem,
+		spare:   spare,
 		offered: dev.Features() | virtio.FeatureVersion1 | virtio.FeatureEventIdx,
 		sizes:   dev.QueueSizes(),
 	}

@@ -193,7 +193,7 @@ func TestNotifyByExit(t *testing.T) {
 // TestInterruptStatus: a bit stays until it is acknowledged or the device is reset,
 // and no other goes.
 func TestInterruptStatus(t *testing.T) {
-	tr, err := mmio.New(&probe{tb: t, refuse: errRefused}, virtiotest.NewRAM(0))
+	tr, err := mmio.New(&probe{tb: t, refuse: errRefused}, virtiotest.NewRAM(0), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -113,6 +113,7 @@ func (t *Transport) newQueue(i int, r queueRegisters) (*virtio.Queue, error) {
 		Avail:     r.avail,
 		Used:      r.used,
 		Kick:      t.kicks[i],
+		Spare:     t.spare,
 		Interrupt: func() { t.interrupt(interruptUsed) },
 		Fail:      func(err error) { t.fail(fmt.Errorf("queue %d: %w", i, err)) },
 	})

@@ -70,7 +70,7 @@ type Driver struct {
 func New(tb testing.TB, dev virtio.Device) *Driver {
 	tb.Helper()
 	d := &Driver{RAM: NewRAM(ramSize), tb: tb, reset: make(chan struct{}, 1), ended: make(chan struct{})}
-	t, err := mmio.New(dev, d.RAM)
+	t, err := mmio.New(dev, d.RAM, virtio.NewSpare(1))
 	if err != nil {
 		tb.Fatal(err)
 	}
