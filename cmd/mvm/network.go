@@ -44,9 +44,9 @@ func (a *app) networks() (*network.Store, error) {
 
 // networkFlags are create's flags as they were given.
 type networkFlags struct {
-	subnets, labels         []string
-	gateway, ipRange, drive string
-	internal, ip6           bool
+	subnets, labels          []string
+	gateway, ipRange, driver string
+	internal, ip6            bool
 }
 
 func (a *app) networkCreateCommand() *cobra.Command {
@@ -83,14 +83,14 @@ first container runs.`,
 	fs.BoolVar(&f.internal, "internal", false, "let its containers reach each other, and nobody else")
 	fs.BoolVar(&f.ip6, "ipv6", false, "give it a subnet of IPv6")
 	fs.StringArrayVar(&f.labels, "label", nil, "give it a `LABEL`: NAME[=VALUE]")
-	fs.StringVarP(&f.drive, "driver", "d", network.Default, "for docker's sake: `bridge`")
+	fs.StringVarP(&f.driver, "driver", "d", network.Default, "for docker's sake: `bridge`")
 	return cmd
 }
 
 func (f *networkFlags) parse(name string) (n network.Network, err error) {
 	n = network.Network{Name: name, Internal: f.internal}
-	if f.drive != network.Default {
-		return n, fmt.Errorf("--driver: there is no driver %q: want bridge", f.drive)
+	if f.driver != network.Default {
+		return n, fmt.Errorf("--driver: there is no driver %q: want bridge", f.driver)
 	}
 	for _, s := range f.subnets {
 		p, err := netip.ParsePrefix(s)

@@ -177,7 +177,7 @@ func ensure(n network.Network) error {
 		return err
 	}
 	if l == nil {
-		if l, err = make1(n); err != nil {
+		if l, err = newBridge(n); err != nil {
 			return err
 		}
 	}
@@ -198,7 +198,8 @@ func ensure(n network.Network) error {
 	return route(n.Subnet6.IsValid())
 }
 
-func make1(n network.Network) (netlink.Link, error) {
+// newBridge makes a network's bridge, which has no addresses yet.
+func newBridge(n network.Network) (netlink.Link, error) {
 	a := netlink.NewLinkAttrs()
 	mac := n.MAC()
 	a.Name, a.HardwareAddr = n.Bridge, mac[:]
