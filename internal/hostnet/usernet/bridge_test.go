@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"testing"
 	"testing/fstest"
 
@@ -25,15 +26,21 @@ func bridged() hostnet.Network {
 }
 
 // leases is a folder of them.
-func leases(t *testing.T, list ...network.Lease) fstest.MapFS {
+func leases(t *testing.T, list ...network.Lease) (dir string) {
 	t.Helper()
-	dir := fstest.MapFS{".new-x": {Data: []byte("half")}}
+	dir = t.TempDir()
+	put := func(name string, text []byte) {
+		if err := os.WriteFile(filepath.Join(dir, name), text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put(".new-x", []byte("half"))
 	for _, l := range list {
 		text, err := json.Marshal(l)
 		if err != nil {
 			t.Fatal(err)
 		}
-		dir[l.Container] = &fstest.MapFile{Data: text}
+		put(l.Container, text)
 	}
 	return dir
 }
@@ -42,6 +49,7 @@ func leases(t *testing.T, list ...network.Lease) fstest.MapFS {
 // others are asked for; the container has nothing else here.
 func TestBridgeNames(t *testing.T) {
 	cfg := bridged()
+	cfg.Joined.Internal = true // nobody else is asked
 	if err := cfg.AddHost("given:192.0.2.7"); err != nil {
 		t.Fatal(err)
 	}
@@ -50,8 +58,7 @@ func TestBridgeNames(t *testing.T) {
 		network.Lease{Container: "00a1", MAC: hostnet.MAC{2, 1}, Name: "db", Aliases: []string{"sql", "shared"}, Addr: netip.MustParseAddr("10.231.0.3"), Addr6: netip.MustParseAddr("fd00::3")},
 		network.Lease{Container: "00a2", MAC: hostnet.MAC{2, 2}, Name: "web.example", Aliases: []string{"shared"}, Addr: netip.MustParseAddr("10.231.0.4")},
 	)
-	g := connect(t, cfg, func(near *net.UnixConn) (*Network, error) { return NewBridge(cfg, near, dir) })
-	g.network.dns.servers = func() []netip.Addr { return nil }
+	g := connect(t, cfg, func(near *net.UnixConn) (*Network, error) { return NewBridge(cfg, near, os.DirFS(dir)) })
 	c := g.dialUDP("10.231.0.1:53")
 	tcpConn, err := g.dial("10.231.0.1:53")
 	if err != nil {
@@ -97,7 +104,9 @@ func TestBridgeNames(t *testing.T) {
 			t.Errorf("%s %v: %s, want %s", test.name, test.kind, got, test.want)
 		}
 	}
-	delete(dir, "00a1") // it has ended
+	if err := os.Remove(filepath.Join(dir, "00a1")); err != nil { // it has ended
+		t.Fatal(err)
+	}
 	if got := ask("db.", dnsmessage.TypeA); got != "RCodeServerFailure" {
 		t.Error(got)
 	}
