@@ -4,17 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"regexp"
+
+	"github.com/mvm-project/mvm/internal/naming"
 )
 
-// checkName checks a container's name by docker's rule. The pattern is compiled
-// when it is needed: few runs give a name.
-func checkName(name string) error {
-	if !regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}$`).MatchString(name) {
-		return fmt.Errorf("bad container name %q: want a letter or digit, then letters, digits, '_', '.' or '-', 128 at most", name)
-	}
-	return nil
-}
+// checkName checks a container's name.
+func checkName(name string) error { return naming.Check("container", name) }
 
 // errTaken is in the error of a name that another container has.
 var errTaken = errors.New("is taken")

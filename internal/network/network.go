@@ -20,11 +20,11 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"regexp"
 	"slices"
 	"time"
 
 	"github.com/mvm-project/mvm/internal/hostnet"
+	"github.com/mvm-project/mvm/internal/naming"
 )
 
 // Default is the network that is always there.
@@ -91,13 +91,8 @@ func (n Network) addr6(a netip.Addr) netip.Addr {
 	return netip.AddrFrom16(b)
 }
 
-// CheckName checks a network's name by docker's rule.
-func CheckName(name string) error {
-	if !regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}$`).MatchString(name) {
-		return fmt.Errorf("bad network name %q: want a letter or digit, then letters, digits, '_', '.' or '-', 128 at most", name)
-	}
-	return nil
-}
+// CheckName checks a network's name.
+func CheckName(name string) error { return naming.Check("network", name) }
 
 // reserved are names that say another kind of network.
 func reserved(name string) bool {

@@ -21,7 +21,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -30,6 +29,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/mvm-project/mvm/internal/ext4"
+	"github.com/mvm-project/mvm/internal/naming"
 )
 
 // Folder is the folder in a volume's file system that containers see: ext4 has one
@@ -81,13 +81,8 @@ var (
 	ErrInUse  = errors.New("is in use")
 )
 
-// CheckName checks a volume's name by docker's rule.
-func CheckName(name string) error {
-	if !regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}$`).MatchString(name) {
-		return fmt.Errorf("bad volume name %q: want a letter or digit, then letters, digits, '_', '.' or '-', 128 at most", name)
-	}
-	return nil
-}
+// CheckName checks a volume's name.
+func CheckName(name string) error { return naming.Check("volume", name) }
 
 // RandomName is a name for a volume that nobody names.
 func RandomName() string {
