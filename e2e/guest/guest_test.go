@@ -369,6 +369,30 @@ func TestFreezeAndStats(t *testing.T) {
 	}
 }
 
+// A limit on a disk is the kernel's io.max, at the start and later.
+func TestIOLimit(t *testing.T) {
+	h := alive(t, func(c *proto.Container) {
+		c.Limits.IO = []proto.IOLimit{{Device: "/dev/vda", ReadBytes: 1 << 20, ReadOps: 100}}
+	})
+	shown := func(id string) string {
+		out, stderr, _ := h.run("c", id, shell("cat /sys/fs/cgroup/io.max"))
+		_, limits, found := strings.Cut(out, " ") // after MAJOR:MINOR
+		if !found {
+			t.Errorf("io.max %q, %q", out, stderr)
+		}
+		return limits
+	}
+	if got, want := shown("1"), "rbps=1048576 wbps=max riops=100 wiops=max\n"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+	h.ok(proto.Request{Update: &proto.Update{Container: "c", Limits: proto.Limits{
+		IO: []proto.IOLimit{{Device: "/dev/vda", ReadBytes: proto.Unlimited, WriteOps: 7}},
+	}}})
+	if got, want := shown("2"), "rbps=max wbps=max riops=100 wiops=7\n"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
 func TestForkBomb(t *testing.T) {
 	h := alive(t, func(c *proto.Container) { c.Limits.PIDs = 20 })
 	h.spawn("c", "bomb", proto.Process{Args: []string{"/programs/bomb"}, Detach: true})

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -63,6 +64,7 @@ func boot(t *testing.T) *host {
 	if err != nil {
 		t.Fatal(err)
 	}
+	runtime.GOMAXPROCS(vm.Procs())
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- vm.Run(ctx) }() // ends by cancel
