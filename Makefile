@@ -40,7 +40,8 @@ run: build
 
 build: $(KERNELS) $(INITRAMFS) $(UROOT)
 	@echo 'mvm: building bin/mvm, bin/mvm-vmm, bin/mvm-netd and bin/mvm-fsd'
-	@$(GOBUILD) -o bin/ ./cmd/mvm ./cmd/mvm-vmm ./cmd/mvm-netd ./cmd/mvm-fsd
+	@$(GOBUILD) -o bin/ ./cmd/mvm ./cmd/mvm-netd ./cmd/mvm-fsd
+	@$(GOBUILD) -gcflags=std=-l -o bin/ ./cmd/mvm-vmm # each container has one: 120 KiB less code
 
 kernel: $(KERNELS)
 $(KERNELS): kernel/assets/%/vmlinux: $(shell find kernel -name '*.go' ! -name '*_test.go' -o -path 'kernel/config/*' -o -path 'kernel/flavours/*') | packages-build
