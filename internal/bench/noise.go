@@ -38,16 +38,17 @@ const (
 	noiseTime  = 8 // seconds of each measurement
 	noiseDisk  = 128 << 20
 	echoPort   = "7"
-	sinkPort   = "SINK" // in a script: where the host takes all that is sent
+	hostPort   = "PORT" // in a script: where the host takes and sends what goes
 )
 
-// limits are the neighbour's, where it has some: few of what costs the host CPU.
+// limits are the neighbour's, where it has some: so few that an emulated host, which passes some 25 frames of 64 KiB a
+// second, has little to do for it.
 func limits() []string {
-	return []string{"--disk-iops", "20", "--disk-bps", "1m", "--net-tx-pps", "20", "--net-rx-pps", "20"}
+	return []string{"--disk-iops", "5", "--net-tx-pps", "2", "--net-rx-pps", "2"}
 }
 
 // hammer is what the neighbour does, for ever: its disk, and the network.
-const hammer = "while :; do busybox nc 192.168.127.1 " + sinkPort + " </dev/zero >/dev/null; done & " +
+const hammer = "while :; do busybox nc 192.168.127.1 " + hostPort + " </dev/zero >/dev/null; done & " +
 	"exec fio --name=j --filename=/dev/vda --direct=1 --ioengine=libaio --rw=randrw --bs=64k --iodepth=32 --time_based --runtime=3600"
 
 // measureNoise measures a container alone, beside one that hammers, and beside the
@@ -56,16 +57,14 @@ func measureNoise(o options) ([]noise, error) {
 	if err := o.loadTools(); err != nil {
 		return nil, err
 	}
-	sink, err := net.Listen("tcp4", "127.0.0.1:0")
+	both, err := serve(func(c net.Conn) {
+		go func() { _, _ = io.Copy(io.Discard, c) }() // ends with c
+		_, _ = io.Copy(c, zeros{})
+	})
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = sink.Close() }()
-	go flood(sink) // ends with the listener
-	_, port, err := net.SplitHostPort(sink.Addr().String())
-	if err != nil {
-		return nil, err
-	}
+	defer both.Close()
 	kinds := []struct {
 		name      string
 		neighbour []string
@@ -77,7 +76,7 @@ func measureNoise(o options) ([]noise, error) {
 	samples := make([][]noise, len(kinds))
 	for range o.Rounds {
 		for i, k := range kinds {
-			n, err := o.beside(k.neighbour, strings.ReplaceAll(hammer, sinkPort, port))
+			n, err := o.beside(k.neighbour, strings.ReplaceAll(hammer, hostPort, portOf(both)))
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", k.name, err)
 			}

@@ -29,24 +29,26 @@ type rate struct {
 type demand struct {
 	flag   string
 	set    int
-	script string // in the guest; HOST and PORT are this program's server
+	script string // in the guest; HOST has ports SINK and SOURCE, of this program
 	count  func(vmm.Traffic) uint64
 }
 
+// demands are for rates that an emulated host can pass too.
 func demands() []demand {
 	const (
-		read = "dd if=/dev/vda of=/dev/null bs=1048576"
-		talk = "netcat $HOST $PORT </dev/zero >/dev/null"
+		read    = "dd if=/dev/vda of=/dev/null bs=1048576"
+		send    = "netcat $HOST $SINK </dev/zero"
+		receive = "netcat $HOST $SOURCE >/dev/null"
 	)
 	ops := func(s ratelimit.Stats) uint64 { return s.Ops }
 	bytes := func(s ratelimit.Stats) uint64 { return s.Bytes }
 	return []demand{
-		{"--disk-iops", 100, read, func(t vmm.Traffic) uint64 { return ops(t.Disk) }},
-		{"--disk-bps", 8 << 20, read, func(t vmm.Traffic) uint64 { return bytes(t.Disk) }},
-		{"--net-tx-pps", 100, talk, func(t vmm.Traffic) uint64 { return ops(t.TX) }},
-		{"--net-tx-bps", 8 << 20, talk, func(t vmm.Traffic) uint64 { return bytes(t.TX) }},
-		{"--net-rx-pps", 100, talk, func(t vmm.Traffic) uint64 { return ops(t.RX) }},
-		{"--net-rx-bps", 8 << 20, talk, func(t vmm.Traffic) uint64 { return bytes(t.RX) }},
+		{"--disk-iops", 20, read, func(t vmm.Traffic) uint64 { return ops(t.Disk) }},
+		{"--disk-bps", 1 << 20, read, func(t vmm.Traffic) uint64 { return bytes(t.Disk) }},
+		{"--net-tx-pps", 10, send, func(t vmm.Traffic) uint64 { return ops(t.TX) }},
+		{"--net-tx-bps", 128 << 10, send, func(t vmm.Traffic) uint64 { return bytes(t.TX) }},
+		{"--net-rx-pps", 10, receive, func(t vmm.Traffic) uint64 { return ops(t.RX) }},
+		{"--net-rx-bps", 128 << 10, receive, func(t vmm.Traffic) uint64 { return bytes(t.RX) }},
 	}
 }
 
@@ -66,19 +68,20 @@ func measureRates(o options) ([]rate, error) {
 	if err := os.Truncate(disk, 1<<40); err != nil { // a hole, longer than anybody reads
 		return nil, err
 	}
-	ln, err := net.Listen("tcp4", "127.0.0.1:0")
+	sink, err := serve(func(c net.Conn) { _, _ = io.Copy(io.Discard, c) })
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = ln.Close() }()
-	go flood(ln) // ends with the listener
-	_, port, err := net.SplitHostPort(ln.Addr().String())
+	defer sink.Close()
+	source, err := serve(func(c net.Conn) { _, _ = io.Copy(c, zeros{}) })
 	if err != nil {
 		return nil, err
 	}
+	defer source.Close()
+	ports := []string{"-e", "SINK=" + portOf(sink), "-e", "SOURCE=" + portOf(source)}
 	var rates []rate
 	for _, d := range demands() {
-		measured, err := o.measureRate(d, disk, port)
+		measured, err := o.measureRate(d, disk, ports)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", d.flag, err)
 		}
@@ -87,27 +90,41 @@ func measureRates(o options) ([]rate, error) {
 	return rates, nil
 }
 
-// flood sends to and takes from whoever connects, as much as goes.
-func flood(ln net.Listener) {
-	for {
-		c, err := ln.Accept()
-		if err != nil {
-			return
-		}
-		go func() { _, _ = io.Copy(io.Discard, c) }() // both end with the container
-		go func() {
-			zeros := make([]byte, 64<<10)
-			for err := error(nil); err == nil; {
-				_, err = c.Write(zeros)
-			}
-			_ = c.Close()
-		}()
+// serve has talk talk to whoever connects, until the listener is closed; a talk ends
+// with its connection.
+func serve(talk func(net.Conn)) (net.Listener, error) {
+	ln, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
 	}
+	go func() { // ends with the listener
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer c.Close()
+				talk(c)
+			}()
+		}
+	}()
+	return ln, nil
+}
+
+func portOf(ln net.Listener) string { return strconv.Itoa(ln.Addr().(*net.TCPAddr).Port) }
+
+// zeros never ends.
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) {
+	clear(p)
+	return len(p), nil
 }
 
 // measureRate runs a container under one limit, and returns what passed in a second
 // of the window.
-func (o options) measureRate(d demand, disk, port string) (float64, error) {
+func (o options) measureRate(d demand, disk string, ports []string) (float64, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), hung)
 	defer cancel()
 	const name = "bench-rate"
@@ -118,8 +135,8 @@ func (o options) measureRate(d demand, disk, port string) (float64, error) {
 		}
 		return nil
 	}
-	if err := mvm("run", "-d", "--rm", "--name", name, "--disk", disk+":ro", "--add-host", "host:host-gateway",
-		"-e", "HOST=192.168.127.1", "-e", "PORT="+port, d.flag, strconv.Itoa(d.set), "u-root", "sh", "-c", d.script); err != nil {
+	args := append([]string{"run", "-d", "--rm", "--name", name, "--disk", disk + ":ro", "--add-host", "host:host-gateway", "-e", "HOST=192.168.127.1"}, ports...)
+	if err := mvm(append(args, d.flag, strconv.Itoa(d.set), "u-root", "sh", "-c", d.script)...); err != nil {
 		return 0, err
 	}
 	passed, err := o.watch(ctx, name, d.count)
