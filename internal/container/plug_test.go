@@ -91,7 +91,7 @@ func TestBridged(t *testing.T) {
 	}
 
 	o.Name, o.Network.Addr = "again", netip.Prefix{}
-	o.Process.Args = []string{"start", "hang"}
+	o.Process.Args = []string{"start", "ignore"} // whose connection ends with RunDetached
 	id, _, err := s.RunDetached(t.Context(), self(t), o)
 	if err != nil {
 		t.Fatal(err)
