@@ -3,11 +3,10 @@ package container
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 
-	"golang.org/x/sys/unix"
+	"github.com/mvm-project/mvm/internal/folder"
 )
 
 // durability says what has to survive a loss of power, beside a killed process,
@@ -36,7 +35,7 @@ func writeJSON(path string, v any, d durability) error {
 	if d == volatile {
 		return nil
 	}
-	return syncPath(filepath.Dir(path))
+	return folder.Sync(filepath.Dir(path))
 }
 
 func writeFile(path string, data []byte, d durability) error {
@@ -51,27 +50,6 @@ func writeFile(path string, data []byte, d durability) error {
 	return errors.Join(err, f.Close())
 }
 
-// syncPath makes what a file holds, or the names in a folder, survive a loss of
-// power.
-func syncPath(path string) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
-}
-
-func readJSON(path string, v any) error {
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return err
-	}
-	if err := json.Unmarshal(data, v); err != nil {
-		return fmt.Errorf("%s is damaged: %w", path, err)
-	}
-	return nil
-}
-
 func ignoreMissing(err error) error {
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
@@ -81,8 +59,5 @@ func ignoreMissing(err error) error {
 
 // explain says what to do about a full disk.
 func explain(err error) error {
-	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
-		return fmt.Errorf("the disk is full: free some space, or remove containers (mvm rm) and images (mvm rmi): %w", err)
-	}
-	return err
+	return folder.FullDisk(err, ", or remove containers (mvm rm) and images (mvm rmi)")
 }

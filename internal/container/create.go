@@ -11,6 +11,7 @@ import (
 
 	"github.com/mvm-project/mvm/guestinit/proto"
 	"github.com/mvm-project/mvm/internal/control"
+	"github.com/mvm-project/mvm/internal/folder"
 	"github.com/mvm-project/mvm/internal/hostnet"
 	"github.com/mvm-project/mvm/internal/logfile"
 	"github.com/mvm-project/mvm/vmm"
@@ -220,7 +221,7 @@ func (c *Container) persist() error {
 		return nil
 	}
 	for _, path := range []string{filepath.Join(c.dir, configFile), c.dir, filepath.Dir(c.dir)} {
-		if err := syncPath(path); err != nil {
+		if err := folder.Sync(path); err != nil {
 			return err
 		}
 	}

@@ -6,6 +6,8 @@ import (
 	"os"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/mvm-project/mvm/internal/folder"
 )
 
 // errBusy says that another process works on what was to be locked.
@@ -22,12 +24,7 @@ func lockDir(path string, wait bool) (*os.File, error) {
 	if !wait {
 		how |= unix.LOCK_NB
 	}
-	for {
-		err = unix.Flock(int(f.Fd()), how)
-		if !errors.Is(err, unix.EINTR) {
-			break
-		}
-	}
+	err = folder.Flock(f, how)
 	if err == nil && removed(f) {
 		err = os.ErrNotExist
 	}

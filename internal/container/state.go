@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/mvm-project/mvm/internal/control"
+	"github.com/mvm-project/mvm/internal/folder"
 	"github.com/mvm-project/mvm/internal/hostnet"
 )
 
@@ -88,10 +89,10 @@ type Container struct {
 // read reads a container's folder. It is running only if its process is.
 func read(dir string) (Container, error) {
 	c := Container{dir: dir}
-	if err := readJSON(filepath.Join(dir, configFile), &c.Config); err != nil {
+	if err := folder.ReadJSON(filepath.Join(dir, configFile), &c.Config); err != nil {
 		return Container{}, err
 	}
-	err := readJSON(filepath.Join(dir, stateFile), &c.State)
+	err := folder.ReadJSON(filepath.Join(dir, stateFile), &c.State)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		c.State = State{Status: Created}

@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+
+	"github.com/mvm-project/mvm/internal/folder"
 )
 
 // Join puts a container on a network: its lease is on disk, and the host has what
@@ -164,10 +166,10 @@ func (s *Store) remove(ids ...string) error {
 // there is one.
 func (s *Store) Lease(id string) (n Network, l Lease, ok bool) {
 	path := s.leased(id)
-	if path == "" || readJSON(path, &l) != nil {
+	if path == "" || folder.ReadJSON(path, &l) != nil {
 		return n, l, false
 	}
-	err := readJSON(filepath.Join(filepath.Dir(filepath.Dir(path)), infoFile), &n)
+	err := folder.ReadJSON(filepath.Join(filepath.Dir(filepath.Dir(path)), infoFile), &n)
 	return n, l, err == nil
 }
 
@@ -179,7 +181,7 @@ func (s *Store) Rename(id, name string) error {
 	}
 	return s.locked(func() error {
 		var l Lease
-		if err := readJSON(path, &l); errors.Is(err, fs.ErrNotExist) {
+		if err := folder.ReadJSON(path, &l); errors.Is(err, fs.ErrNotExist) {
 			return nil // has just ended
 		} else if err != nil {
 			return err

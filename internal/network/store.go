@@ -11,7 +11,7 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"github.com/mvm-project/mvm/internal/folder"
 )
 
 // Host is what networks are made of.
@@ -39,7 +39,6 @@ type Store struct {
 const (
 	infoFile  = "network.json"
 	leasesDir = "leases"
-	unstable  = ".new-"
 )
 
 // Open opens the folder, which is made if it is missing.
@@ -66,7 +65,7 @@ func (s *Store) Create(n Network, ip6 bool) error {
 		n.Subnet6 = uniqueLocal()
 	}
 	return s.locked(func() error {
-		if exists(s.path(n.Name)) {
+		if folder.Exists(s.path(n.Name)) {
 			return fmt.Errorf("the network %s %w", n.Name, ErrExists)
 		}
 		all, err := s.read()
@@ -113,7 +112,7 @@ func (s *Store) settle(n Network, all []Used) (Network, error) {
 // add makes a network's folder, as a whole or not at all. It needs the lock.
 func (s *Store) add(n Network) error {
 	n.Created = time.Now().UTC()
-	tmp, err := os.MkdirTemp(s.dir, unstable)
+	tmp, err := os.MkdirTemp(s.dir, folder.Unstable)
 	if err != nil {
 		return err
 	}
@@ -127,7 +126,7 @@ func (s *Store) add(n Network) error {
 	if err := os.Rename(tmp, s.path(n.Name)); err != nil {
 		return err
 	}
-	return syncPath(s.dir)
+	return folder.Sync(s.dir)
 }
 
 // List returns all networks by name, the default one among them, with who is on
@@ -154,7 +153,7 @@ func (s *Store) Get(name string) (Used, error) {
 
 // Check says whether there is a network of that name.
 func (s *Store) Check(name string) error {
-	if name == Default || CheckName(name) == nil && exists(s.path(name)) {
+	if name == Default || CheckName(name) == nil && folder.Exists(s.path(name)) {
 		return nil
 	}
 	return unknown(name)
@@ -174,7 +173,7 @@ func find(all []Used, name string) (Used, error) {
 
 // ensureDefault makes the default network if it is missing. It needs the lock.
 func (s *Store) ensureDefault() error {
-	if exists(s.path(Default)) {
+	if folder.Exists(s.path(Default)) {
 		return nil
 	}
 	all, err := s.read()
@@ -219,7 +218,7 @@ func (s *Store) read() ([]Used, error) {
 }
 
 func (s *Store) readOne(name string) (u Used, err error) {
-	if err := readJSON(s.path(name, infoFile), &u.Network); err != nil {
+	if err := folder.ReadJSON(s.path(name, infoFile), &u.Network); err != nil {
 		return u, err
 	}
 	if err := u.check(); err != nil {
@@ -238,7 +237,7 @@ func ReadLeases(dir fs.FS) ([]Lease, error) {
 	}
 	var list []Lease
 	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), unstable) {
+		if strings.HasPrefix(e.Name(), folder.Unstable) {
 			continue
 		}
 		text, err := fs.ReadFile(dir, e.Name())
@@ -285,43 +284,17 @@ func (s *Store) Remove(name string) error {
 			}
 			return fmt.Errorf("the network %s %w by container %s: end it first (mvm stop)", name, ErrInUse, strings.Join(names, ", "))
 		}
-		// One name after the other would leave half a network to a kill.
-		tmp, err := os.MkdirTemp(s.dir, unstable)
-		if err != nil {
-			return err
-		}
-		if err := os.Rename(s.path(name), filepath.Join(tmp, name)); err != nil {
+		if err := folder.Remove(s.dir, name); err != nil {
 			return fmt.Errorf("remove the network %s: %w", name, err)
 		}
-		return os.RemoveAll(tmp)
+		return nil
 	})
 }
 
 // locked runs f under the lock, after what killed processes left is cleared away.
 func (s *Store) locked(f func() error) error {
-	dir, err := os.Open(s.dir)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = dir.Close() }() // and with it the lock
-	for err = unix.EINTR; errors.Is(err, unix.EINTR); {
-		err = unix.Flock(int(dir.Fd()), unix.LOCK_EX)
-	}
-	if err != nil {
-		return fmt.Errorf("lock %s: %w", s.dir, err)
-	}
-	for _, pattern := range []string{unstable + "*", "*/" + unstable + "*", "*/" + leasesDir + "/" + unstable + "*"} {
-		left, err := filepath.Glob(s.path(pattern))
-		if err != nil {
-			return err
-		}
-		for _, path := range left {
-			if err := os.RemoveAll(path); err != nil {
-				return err
-			}
-		}
-	}
-	return explain(f())
+	left := []string{folder.Unstable + "*", "*/" + folder.Unstable + "*", "*/" + leasesDir + "/" + folder.Unstable + "*"}
+	return folder.FullDisk(folder.Locked(s.dir, left, f), "")
 }
 
 func (s *Store) path(elem ...string) string {

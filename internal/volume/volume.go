@@ -23,12 +23,12 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/mvm-project/mvm/internal/ext4"
+	"github.com/mvm-project/mvm/internal/folder"
 	"github.com/mvm-project/mvm/internal/naming"
 )
 
@@ -63,7 +63,6 @@ type Store struct {
 const (
 	infoFile = "volume.json"
 	diskFile = "disk"
-	unstable = ".new-"
 )
 
 // Open opens the folder, which is made if it is missing; blanks makes file
@@ -119,10 +118,10 @@ func (s *Store) Take(name, path string) error {
 
 // create makes a volume, as a whole or not at all. It needs the lock.
 func (s *Store) create(v Volume) error {
-	if exists(s.path(v.Name)) {
+	if folder.Exists(s.path(v.Name)) {
 		return fmt.Errorf("the volume %s %w", v.Name, ErrExists)
 	}
-	tmp, err := os.MkdirTemp(s.dir, unstable)
+	tmp, err := os.MkdirTemp(s.dir, folder.Unstable)
 	if err != nil {
 		return err
 	}
@@ -141,19 +140,19 @@ func (s *Store) create(v Volume) error {
 	}
 	// A volume is there to outlive a loss of power.
 	for _, path := range []string{disk, filepath.Join(tmp, infoFile), tmp} {
-		if err := syncPath(path); err != nil {
+		if err := folder.Sync(path); err != nil {
 			return err
 		}
 	}
 	if err := os.Rename(tmp, s.path(v.Name)); err != nil {
 		return err
 	}
-	return syncPath(s.dir)
+	return folder.Sync(s.dir)
 }
 
 // Get returns the volume of that name.
 func (s *Store) Get(name string) (Volume, error) {
-	if CheckName(name) != nil || !exists(s.path(name)) {
+	if CheckName(name) != nil || !folder.Exists(s.path(name)) {
 		return Volume{}, fmt.Errorf("no volume %q: see mvm volume ls", name)
 	}
 	return s.read(name)
@@ -208,67 +207,22 @@ func (s *Store) Remove(name string) error {
 		switch {
 		case err == nil && st.Nlink > 1:
 			return fmt.Errorf("the volume %s %w", name, ErrInUse)
-		case errors.Is(err, fs.ErrNotExist) && !exists(s.path(name)):
+		case errors.Is(err, fs.ErrNotExist) && !folder.Exists(s.path(name)):
 			return fmt.Errorf("no volume %q: see mvm volume ls", name)
 		}
-		// One name after the other would leave half a volume to a kill.
-		tmp, err := os.MkdirTemp(s.dir, unstable)
-		if err != nil {
-			return err
-		}
-		if err := os.Rename(s.path(name), filepath.Join(tmp, name)); err != nil {
+		if err := folder.Remove(s.dir, name); err != nil {
 			return fmt.Errorf("remove the volume %s: %w", name, err)
 		}
-		return os.RemoveAll(tmp)
+		return nil
 	})
 }
 
 // locked runs f under the lock, after what killed processes left is cleared away.
 func (s *Store) locked(f func() error) error {
-	dir, err := os.Open(s.dir)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = dir.Close() }() // and with it the lock
-	for err = unix.EINTR; errors.Is(err, unix.EINTR); {
-		err = unix.Flock(int(dir.Fd()), unix.LOCK_EX)
-	}
-	if err != nil {
-		return fmt.Errorf("lock %s: %w", s.dir, err)
-	}
-	left, err := filepath.Glob(s.path(unstable + "*"))
-	if err != nil {
-		return err
-	}
-	for _, path := range left {
-		if err := os.RemoveAll(path); err != nil {
-			return err
-		}
-	}
-	return explain(f())
-}
-
-// explain adds the way out to the error of a full disk.
-func explain(err error) error {
-	if errors.Is(err, syscall.ENOSPC) {
-		return fmt.Errorf("the disk is full: free some space, or remove volumes (mvm volume rm): %w", err)
-	}
-	return err
+	err := folder.Locked(s.dir, []string{folder.Unstable + "*"}, f)
+	return folder.FullDisk(err, ", or remove volumes (mvm volume rm)")
 }
 
 func (s *Store) path(elem ...string) string {
 	return filepath.Join(append([]string{s.dir}, elem...)...)
-}
-
-func exists(path string) bool {
-	_, err := os.Lstat(path)
-	return err == nil
-}
-
-func syncPath(path string) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
 }
