@@ -4,7 +4,7 @@
 //
 //	fd 0  what it is to be: a hostfs.Order
 //	fd 3  the link: a pipe of which mvm-vmm has the other end
-//	fd 4  to mvm-vmm: a hostfs.Ready, and the end of this process
+//	fd 4  to mvm-vmm: a sidecar.Word, and the end of this process
 //	fd 5  the container's lock
 //	fd 6  the first folder, by O_PATH; the others follow
 //
@@ -19,48 +19,28 @@ import (
 	"io"
 	"net"
 	"os"
-	"os/signal"
-	"runtime"
-	"runtime/debug"
 	"syscall"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/mvm-project/mvm/internal/hostfs"
 	"github.com/mvm-project/mvm/internal/ninep"
+	"github.com/mvm-project/mvm/internal/sidecar"
 )
 
-// statusFailed is mvm's exit status for its own failures.
-const statusFailed = 125
+func main() { sidecar.Main("mvm-fsd", prepare) }
 
-func main() {
-	debug.SetGCPercent(50) // it carries data, and keeps little
-	signal.Ignore(syscall.SIGINT, syscall.SIGHUP, syscall.SIGTERM, syscall.SIGPIPE)
-	if err := serve(); err != nil {
-		fmt.Fprintln(os.Stderr, "mvm-fsd:", err)
-		os.Exit(statusFailed)
+// prepare has the folders served, until the link ends.
+func prepare() (serve func() error, err error) {
+	ln, s, err := open()
+	if err != nil {
+		return nil, err
 	}
-}
-
-func serve() error {
-	syscall.CloseOnExec(hostfs.HelperLink)
-	syscall.CloseOnExec(hostfs.HelperReady)
-	ready := os.NewFile(hostfs.HelperReady, "ready")
-	ln, s, why := open()
-	r := hostfs.Ready{}
-	if why != nil {
-		r.Error = why.Error()
-	}
-	if err := json.NewEncoder(ready).Encode(r); err != nil {
-		return fmt.Errorf("tell mvm-vmm (mvm starts mvm-fsd): %w", err)
-	}
-	if why != nil {
-		os.Exit(statusFailed) // mvm says why
-	}
-	go accept(ln, s) // ends with the process
-	_, err := io.Copy(io.Discard, os.NewFile(hostfs.HelperLink, "link"))
-	runtime.KeepAlive(ready) // mvm-vmm takes its end for that of the process
-	return err
+	return func() error {
+		go accept(ln, s) // ends with the process
+		_, err := io.Copy(io.Discard, os.NewFile(sidecar.Link, "link"))
+		return err
+	}, nil
 }
 
 // open takes the folders and listens for the guest, with no more rights than that needs.
@@ -80,7 +60,7 @@ func open() (*net.UnixListener, *ninep.Server, error) {
 	ln.SetUnlinkOnClose(false) // the container's folder is out of reach then
 	var shares []ninep.Share
 	for i, f := range order.Folders {
-		fd := hostfs.HelperFolders + i
+		fd := sidecar.More + i
 		syscall.CloseOnExec(fd)
 		shares = append(shares, ninep.Share{FD: fd, ReadOnly: f.ReadOnly})
 	}

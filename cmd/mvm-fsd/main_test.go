@@ -18,6 +18,7 @@ import (
 
 	"github.com/mvm-project/mvm/internal/hostfs"
 	"github.com/mvm-project/mvm/internal/ninep"
+	"github.com/mvm-project/mvm/internal/sidecar"
 )
 
 // Environments that make this test binary mvm-fsd itself, or have it look about once
@@ -103,7 +104,7 @@ func TestLife(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(f.dir, "sock"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	var r hostfs.Ready
+	var r sidecar.Word
 	if err := f.ready.Decode(&r); err != nil || r.Error != "" {
 		t.Fatalf("%+v, %v", r, err)
 	}
@@ -149,7 +150,7 @@ func TestLife(t *testing.T) {
 func TestOrders(t *testing.T) {
 	for _, text := range []string{"", "{", `{"Socket":"sock"}`, `{"Socket":"no/such/folder","Folders":[{}]}`} {
 		f := start(t, text, t.TempDir())
-		var r hostfs.Ready
+		var r sidecar.Word
 		if err := f.ready.Decode(&r); err != nil || r.Error == "" {
 			t.Errorf("%q: %+v, %v", text, r, err)
 		}

@@ -5,7 +5,7 @@
 //
 //	fd 0  what it is to be: a hostnet.Network
 //	fd 3  the link: a socket of which each message is a frame
-//	fd 4  to mvm-vmm: a hostnet.Ready, and the end of this process
+//	fd 4  to mvm-vmm: a sidecar.Word, and the end of this process
 package main
 
 import (
@@ -15,54 +15,32 @@ import (
 	"io"
 	"net"
 	"os"
-	"os/signal"
-	"runtime"
-	"runtime/debug"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 	"gvisor.dev/gvisor/pkg/log"
 
 	"github.com/mvm-project/mvm/internal/hostnet"
 	"github.com/mvm-project/mvm/internal/hostnet/usernet"
+	"github.com/mvm-project/mvm/internal/sidecar"
 )
 
-// statusFailed is mvm's exit status for its own failures.
-const statusFailed = 125
-
 func main() {
-	debug.SetGCPercent(50) // it carries data, and keeps little
 	// netstack logs what a guest makes it see, to the user's terminal. Its loggers
 	// share this one from their beginning: a new one would not be theirs.
 	log.Log().Emitter = log.GoogleEmitter{Writer: &log.Writer{Next: io.Discard}}
-	signal.Ignore(syscall.SIGINT, syscall.SIGHUP, syscall.SIGTERM, syscall.SIGPIPE)
-	if err := serve(); err != nil {
-		fmt.Fprintln(os.Stderr, "mvm-netd:", err)
-		os.Exit(statusFailed)
-	}
+	sidecar.Main("mvm-netd", prepare)
 }
 
-func serve() error {
-	syscall.CloseOnExec(hostnet.HelperLink)
-	syscall.CloseOnExec(hostnet.HelperReady)
-	ready := os.NewFile(hostnet.HelperReady, "ready")
-	n, readable, why := open()
-	if why == nil {
-		why = confine(readable...)
+// prepare makes the network, which serves until the link ends.
+func prepare() (serve func() error, err error) {
+	n, readable, err := open()
+	if err == nil {
+		err = confine(readable...)
 	}
-	r := hostnet.Ready{}
-	if why != nil {
-		r.Error = why.Error()
+	if err != nil {
+		return nil, err
 	}
-	if err := json.NewEncoder(ready).Encode(r); err != nil {
-		return fmt.Errorf("tell mvm-vmm (mvm starts mvm-netd): %w", err)
-	}
-	if why != nil {
-		os.Exit(statusFailed) // mvm says why
-	}
-	err := n.Serve()         // what is left ends with the process
-	runtime.KeepAlive(ready) // mvm-vmm takes its end for that of the process
-	return err
+	return n.Serve, nil
 }
 
 // open makes the network, with the ports it publishes, and says which folders it
@@ -76,7 +54,7 @@ func open() (n *usernet.Network, readable []string, err error) {
 		n, err = openBridge(cfg)
 		return n, []string{cfg.Joined.Leases}, err
 	}
-	f := os.NewFile(hostnet.HelperLink, "link")
+	f := os.NewFile(sidecar.Link, "link")
 	conn, err := net.FileConn(f)
 	f.Close()
 	if err != nil {
@@ -92,7 +70,7 @@ func open() (n *usernet.Network, readable []string, err error) {
 
 // openBridge makes what a container on a bridge needs. The link is a packet socket.
 func openBridge(cfg hostnet.Network) (*usernet.Network, error) {
-	if err := unix.SetNonblock(hostnet.HelperLink, true); err != nil {
+	if err := unix.SetNonblock(sidecar.Link, true); err != nil {
 		return nil, fmt.Errorf("the link (mvm starts mvm-netd): %w", err)
 	}
 	// Opened while this is root, to be read by nobody: the folders above are root's.
@@ -100,5 +78,5 @@ func openBridge(cfg hostnet.Network) (*usernet.Network, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the network's leases: %w", err)
 	}
-	return usernet.NewBridge(cfg, os.NewFile(hostnet.HelperLink, "link"), leases.FS())
+	return usernet.NewBridge(cfg, os.NewFile(sidecar.Link, "link"), leases.FS())
 }

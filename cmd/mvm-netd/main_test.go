@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/mvm-project/mvm/internal/hostnet"
+	"github.com/mvm-project/mvm/internal/sidecar"
 )
 
 // asNetd makes this test binary mvm-netd itself.
@@ -108,18 +109,18 @@ func TestLife(t *testing.T) {
 	}
 	port := ln.Addr().(*net.TCPAddr).Port
 	taken := start(t, order(t, port))
-	var r hostnet.Ready
+	var r sidecar.Word
 	if err := taken.ready.Decode(&r); err != nil || !strings.Contains(r.Error, "it is in use") {
 		t.Errorf("%+v, %v", r, err)
 	}
 	var exit *exec.ExitError
-	if err := taken.cmd.Wait(); !errors.As(err, &exit) || exit.ExitCode() != statusFailed {
+	if err := taken.cmd.Wait(); !errors.As(err, &exit) || exit.ExitCode() != sidecar.StatusFailed {
 		t.Errorf("a port that is in use: %v", err)
 	}
 	_ = ln.Close()
 
 	n := start(t, order(t, port))
-	r = hostnet.Ready{}
+	r = sidecar.Word{}
 	if err := n.ready.Decode(&r); err != nil || r.Error != "" {
 		t.Fatalf("%+v, %v", r, err)
 	}
@@ -154,7 +155,7 @@ func TestStays(t *testing.T) {
 	port := ln.Addr().(*net.TCPAddr).Port
 	_ = ln.Close()
 	n := start(t, order(t, port))
-	var r hostnet.Ready
+	var r sidecar.Word
 	if err := n.ready.Decode(&r); err != nil || r.Error != "" {
 		t.Fatalf("%+v, %v", r, err)
 	}
@@ -177,7 +178,7 @@ func TestStays(t *testing.T) {
 func TestOrders(t *testing.T) {
 	for _, text := range []string{"", "{", `{"Kind":"none"}`, `{"Addr":5}`} {
 		n := start(t, text)
-		var r hostnet.Ready
+		var r sidecar.Word
 		if err := n.ready.Decode(&r); err != nil || r.Error == "" {
 			t.Errorf("%q: %+v, %v", text, r, err)
 		}
@@ -192,7 +193,7 @@ func BenchmarkReady(b *testing.B) {
 	}
 	for b.Loop() {
 		n := start(b, string(text))
-		var r hostnet.Ready
+		var r sidecar.Word
 		if err := n.ready.Decode(&r); err != nil || r.Error != "" {
 			b.Fatal(r, err)
 		}

@@ -13,7 +13,7 @@ import (
 
 	"github.com/mvm-project/mvm/internal/container"
 	"github.com/mvm-project/mvm/internal/control"
-	"github.com/mvm-project/mvm/internal/hostnet"
+	"github.com/mvm-project/mvm/internal/sidecar"
 )
 
 // helper is a process that serves the guest: the mvm-netd at the other end of its
@@ -61,7 +61,7 @@ func (h *helper) killed() error {
 
 // watch hears what the helper says, and stops the VM when it ends.
 func (h *helper) watch(stop func(error)) {
-	var r hostnet.Ready
+	var r sidecar.Word
 	in := io.LimitReader(h.word, maxWord)
 	err := json.NewDecoder(in).Decode(&r)
 	switch {

@@ -84,7 +84,7 @@ func (h *helper) start(lock *os.File, stdio IO) (cmd *exec.Cmd, ready *os.File, 
 	if stdio.Stderr != nil { // not a nil *os.File in an interface
 		cmd.Stderr = stdio.Stderr
 	}
-	cmd.ExtraFiles = append([]*os.File{h.far, told, lock}, h.more...) // as hostnet and hostfs number them
+	cmd.ExtraFiles = append([]*os.File{h.far, told, lock}, h.more...) // as sidecar numbers them
 	cmd.SysProcAttr = apart(stdio)
 	if err := cmd.Start(); err != nil {
 		return nil, ready, fmt.Errorf("start %s: %w", h.program, err)

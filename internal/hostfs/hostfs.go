@@ -13,26 +13,13 @@ import (
 type Order struct {
 	// Socket is the Unix socket it listens on, in its working directory.
 	Socket string
-	// Folders are those it serves: the first is file descriptor HelperFolders.
+	// Folders are those it serves: by O_PATH, from file descriptor sidecar.More on.
 	Folders []Folder
 }
 
 // Folder is a folder of the host's, or a single file.
 type Folder struct {
 	ReadOnly bool `json:",omitempty"`
-}
-
-// File descriptors of mvm-fsd besides the standard ones.
-const (
-	HelperLink  = 3 // it ends when the other end is closed
-	HelperReady = 4 // where it tells whether it is ready
-	// 5 is the container's lock.
-	HelperFolders = 6 // this one and those that follow
-)
-
-// Ready is mvm-fsd's one word, as JSON: that the folders are there, or why not.
-type Ready struct {
-	Error string `json:",omitempty"`
 }
 
 // Open opens what is to be shared, without reading it; file says that it is no folder.
