@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -37,6 +39,20 @@ func (a *app) each(cmd *cobra.Command, args []string, do func(context.Context, *
 		return exitStatus(statusFailed)
 	}
 	return nil
+}
+
+// removeEach removes what names name, and prints the names of what is gone. One that
+// stays does not keep the others.
+func removeEach(w io.Writer, names []string, remove func(string) error) error {
+	var errs []error
+	for _, name := range names {
+		if err := remove(name); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		fmt.Fprintln(w, name)
+	}
+	return errors.Join(errs...)
 }
 
 // eachCommand is a verb that takes containers and nothing else.

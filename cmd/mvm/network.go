@@ -121,84 +121,6 @@ func (f *networkFlags) parse(name string) (n network.Network, err error) {
 	return n, nil
 }
 
-// networkView is a network as inspect and templates show it: docker's names, and
-// that of its bridge.
-type networkView struct {
-	Name, ID             string
-	Created              string
-	Scope, Driver        string
-	EnableIPv6, Internal bool
-	IPAM                 struct{ Config []ipamView }
-	Containers           map[string]memberView
-	Bridge               string `json:",omitempty"`
-	Labels               map[string]string
-}
-
-type ipamView struct {
-	Subnet  string
-	IPRange string `json:",omitempty"`
-	Gateway string
-}
-
-type memberView struct {
-	Name, MacAddress, IPv4Address, IPv6Address string
-}
-
-func newNetworkView(u network.Used) networkView {
-	v := networkView{
-		Name: u.Name, ID: u.Name, Created: u.Created.Format(rfc3339Nano), Scope: "local", Driver: string(hostnet.Bridge),
-		EnableIPv6: u.Subnet6.IsValid(), Internal: u.Internal, Bridge: u.Bridge, Labels: u.Labels, Containers: map[string]memberView{},
-	}
-	if v.Labels == nil {
-		v.Labels = map[string]string{}
-	}
-	c := ipamView{Subnet: u.Subnet.String(), Gateway: u.Gateway.String()}
-	if u.Range.IsValid() {
-		c.IPRange = u.Range.String()
-	}
-	v.IPAM.Config = []ipamView{c}
-	if v.EnableIPv6 {
-		v.IPAM.Config = append(v.IPAM.Config, ipamView{Subnet: u.Subnet6.String(), Gateway: u.Gateway6().String()})
-	}
-	for _, l := range u.Leases {
-		m := memberView{Name: l.Name, MacAddress: l.MAC.String(), IPv4Address: netip.PrefixFrom(l.Addr, u.Subnet.Bits()).String()}
-		if l.Addr6.IsValid() {
-			m.IPv6Address = netip.PrefixFrom(l.Addr6, u.Subnet6.Bits()).String()
-		}
-		v.Containers[l.Container] = m
-	}
-	return v
-}
-
-// builtinView is a network that is no bridge: user, or none.
-func builtinView(kind hostnet.Kind) networkView {
-	v := networkView{Name: string(kind), ID: string(kind), Scope: "local", Driver: string(kind), Labels: map[string]string{}, Containers: map[string]memberView{}}
-	if kind == hostnet.User {
-		n := hostnet.DefaultUser()
-		v.EnableIPv6 = true
-		v.IPAM.Config = []ipamView{{Subnet: n.Addr.Masked().String(), Gateway: n.Gateway.String()}}
-	}
-	return v
-}
-
-// networkViews are all networks by name.
-func (a *app) networkViews() ([]networkView, error) {
-	networks, err := a.networks()
-	if err != nil {
-		return nil, err
-	}
-	list, err := networks.List()
-	if err != nil {
-		return nil, err
-	}
-	views := []networkView{builtinView(hostnet.User), builtinView(hostnet.None)}
-	for _, u := range list {
-		views = append(views, newNetworkView(u))
-	}
-	slices.SortFunc(views, func(a, b networkView) int { return strings.Compare(a.Name, b.Name) })
-	return views, nil
-}
-
 func (a *app) networkLsCommand() *cobra.Command {
 	var quiet, asJSON bool
 	var format string
@@ -215,7 +137,11 @@ func (a *app) networkLsCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			all, err := a.networkViews()
+			networks, err := a.networks()
+			if err != nil {
+				return err
+			}
+			all, err := networkViews(networks)
 			if err != nil {
 				return err
 			}
@@ -272,11 +198,6 @@ func matchNetwork(v networkView, key, value string) bool {
 	return hasLabel(v.Labels, value)
 }
 
-// made says whether somebody made the network: it can be removed.
-func (v networkView) made() bool {
-	return v.Driver == string(hostnet.Bridge) && v.Name != network.Default
-}
-
 func (a *app) networkInspectCommand() *cobra.Command {
 	var format string
 	cmd := &cobra.Command{
@@ -291,8 +212,8 @@ func (a *app) networkInspectCommand() *cobra.Command {
 				return err
 			}
 			return inspect(cmd, args, format, func(name string) (any, error) {
-				if kind := hostnet.Kind(name); kind == hostnet.User || kind == hostnet.None {
-					return builtinView(kind), nil
+				if builtin(name) {
+					return builtinView(hostnet.Kind(name)), nil
 				}
 				u, err := networks.Get(name)
 				return newNetworkView(u), err
@@ -315,19 +236,12 @@ func (a *app) networkRmCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			var errs []error
-			for _, name := range args {
-				if kind := hostnet.Kind(name); kind == hostnet.User || kind == hostnet.None {
-					errs = append(errs, fmt.Errorf("the network %s is always there: it cannot be removed", name))
-					continue
+			return removeEach(cmd.OutOrStdout(), args, func(name string) error {
+				if builtin(name) {
+					return fmt.Errorf("the network %s is always there: it cannot be removed", name)
 				}
-				if err := s.RemoveNetwork(name); err != nil {
-					errs = append(errs, err)
-					continue
-				}
-				fmt.Fprintln(cmd.OutOrStdout(), name)
-			}
-			return errors.Join(errs...)
+				return s.RemoveNetwork(name)
+			})
 		},
 	}
 	cmd.Flags().BoolP("force", "f", false, "for docker's sake: one that is in use is never removed")
@@ -350,7 +264,11 @@ func (a *app) networkPruneCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			views, err := a.networkViews()
+			networks, err := s.Networks()
+			if err != nil {
+				return err
+			}
+			views, err := networkViews(networks)
 			if err != nil {
 				return err
 			}
@@ -403,8 +321,11 @@ func (a *app) networkLeaveCommand() *cobra.Command {
 // completeNetworks completes names of networks.
 func (a *app) completeNetworks(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
 	var words []cobra.Completion
-	if a.findRoot() == nil {
-		views, _ := a.networkViews()
+	if a.findRoot() != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	if networks, err := a.networks(); err == nil {
+		views, _ := networkViews(networks)
 		for _, v := range views {
 			words = append(words, v.Name)
 		}

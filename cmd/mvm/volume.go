@@ -217,15 +217,7 @@ func (a *app) volumeRmCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			var errs []error
-			for _, name := range args {
-				if err := s.RemoveVolume(name); err != nil {
-					errs = append(errs, err)
-					continue
-				}
-				fmt.Fprintln(cmd.OutOrStdout(), name)
-			}
-			return errors.Join(errs...)
+			return removeEach(cmd.OutOrStdout(), args, s.RemoveVolume)
 		},
 	}
 	return cmd
