@@ -64,14 +64,20 @@ func boot() error {
 	return s.serve()
 }
 
-// dial opens a connection to the host and says what it is for. Linux gives the host
-// two seconds to answer (VSOCK_DEFAULT_CONNECT_TIMEOUT), which a busy one, or one that
-// was stopped meanwhile, may take.
-func dial(m proto.Message) (conn, error) {
-	c, err := vsock.Dial(vsock.Host, proto.Port, nil)
-	for errors.Is(err, unix.ETIMEDOUT) {
-		c, err = vsock.Dial(vsock.Host, proto.Port, nil)
+// connect opens a connection to a port of the host's. Linux gives the host two seconds
+// to answer (VSOCK_DEFAULT_CONNECT_TIMEOUT), which a busy one, or one that was stopped
+// meanwhile, may take.
+func connect(port uint32) (*vsock.Conn, error) {
+	for {
+		if c, err := vsock.Dial(vsock.Host, port, nil); !errors.Is(err, unix.ETIMEDOUT) {
+			return c, err
+		}
 	}
+}
+
+// dial opens a connection to the host and says what it is for.
+func dial(m proto.Message) (conn, error) {
+	c, err := connect(proto.Port)
 	if err != nil {
 		return nil, fmt.Errorf("connect to the host over vsock (the kernel needs virtio-mmio and vsock built in): %w", err)
 	}

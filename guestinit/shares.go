@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/mdlayher/vsock"
 	"golang.org/x/sys/unix"
 
 	"github.com/mvm-project/mvm/guestinit/internal/launch"
@@ -20,9 +19,9 @@ func (v *volumes) share(m proto.Mount) (string, error) {
 	if err := makePlace(place, m.File); err != nil {
 		return "", err
 	}
-	c, err := dialShares()
+	c, err := connect(proto.SharesPort)
 	if err != nil {
-		return "", err
+		return "", fmt.Errorf("connect to the host's folders: %w", err)
 	}
 	defer func() { _ = c.Close() }()
 	raw, err := c.SyscallConn()
@@ -60,16 +59,4 @@ func makePlace(path string, file bool) error {
 		return err
 	}
 	return os.WriteFile(path, nil, 0o644)
-}
-
-// dialShares opens a connection to the host for one share.
-func dialShares() (*vsock.Conn, error) {
-	c, err := vsock.Dial(vsock.Host, proto.SharesPort, nil)
-	for errors.Is(err, unix.ETIMEDOUT) { // a host that is slow: see dial
-		c, err = vsock.Dial(vsock.Host, proto.SharesPort, nil)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("connect to the host's folders: %w", err)
-	}
-	return c, nil
 }

@@ -84,7 +84,7 @@ func (v *Vector) set(b Buffers) {
 	}
 }
 
-// call is preadv(2) or pwritev(2), or without an offset readv(2) or writev(2).
+// call is preadv(2) or pwritev(2).
 //
 // Why unsafe holds: v.iov is on the heap and is converted in the call itself,
 // which keeps it where it is; its Base pointers keep the pieces, which are

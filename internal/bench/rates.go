@@ -7,7 +7,6 @@ import (
 	"io"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"text/tabwriter"
@@ -128,19 +127,13 @@ func (o options) measureRate(d demand, disk string, ports []string) (float64, er
 	ctx, cancel := context.WithTimeout(context.Background(), hung)
 	defer cancel()
 	const name = "bench-rate"
-	mvm := func(args ...string) error {
-		out, err := exec.CommandContext(ctx, filepath.Join(o.Bin, "mvm"), args...).CombinedOutput()
-		if err != nil {
-			return fmt.Errorf("mvm %s: %w: %s", args[0], err, out)
-		}
-		return nil
-	}
 	args := append([]string{"run", "-d", "--rm", "--name", name, "--disk", disk + ":ro", "--add-host", "host:host-gateway", "-e", "HOST=192.168.127.1"}, ports...)
-	if err := mvm(append(args, d.flag, strconv.Itoa(d.set), "u-root", "sh", "-c", d.script)...); err != nil {
+	if _, err := o.cli(ctx, append(args, d.flag, strconv.Itoa(d.set), "u-root", "sh", "-c", d.script)...); err != nil {
 		return 0, err
 	}
 	passed, err := o.watch(ctx, name, d.count)
-	return passed, errors.Join(err, mvm("rm", "-f", name))
+	_, rmErr := o.cli(ctx, "rm", "-f", name)
+	return passed, errors.Join(err, rmErr)
 }
 
 // watch measures a container from warmUp on.

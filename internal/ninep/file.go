@@ -94,8 +94,7 @@ func (c *conn) step(q *request, at *fid) (*fid, error) {
 	if err != nil {
 		return nil, err
 	}
-	f, err := c.newFID(fd, at.share, at.uid)
-	return f, err
+	return c.newFID(fd, at.share, at.uid)
 }
 
 // taken are those of a client's flags of open(2) that mean something here. They are

@@ -2,7 +2,6 @@ package ninep
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"hash/fnv"
 	"os"
@@ -17,12 +16,7 @@ func beneath(dir int, name string, flags int, mode uint32) (int, error) {
 		Flags: uint64(flags | unix.O_NOFOLLOW | unix.O_CLOEXEC), Mode: uint64(mode),
 		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS,
 	}
-	for {
-		fd, err := unix.Openat2(dir, name, &how)
-		if !errors.Is(err, unix.EINTR) {
-			return fd, err
-		}
-	}
+	return retried(func() (int, error) { return unix.Openat2(dir, name, &how) })
 }
 
 // tryBeneath says whether the host has openat2.
