@@ -124,5 +124,6 @@ func (s *Store) remove(id string) error {
 	if err := ignoreMissing(os.Remove(filepath.Join(dir, configFile))); err != nil {
 		return err
 	}
+	s.leave(id)
 	return os.RemoveAll(dir)
 }

@@ -33,6 +33,9 @@ func (s *Store) reserve(name, id string) error {
 	if err != nil {
 		return err
 	}
+	if holder == id {
+		return nil // for a Rename that was killed
+	}
 	if exists(s.path(containersDir, holder)) {
 		return fmt.Errorf("the container name %q %w by container %s: choose another, or remove that one with mvm rm %s", name, errTaken, holder, name)
 	}

@@ -51,6 +51,17 @@ func (s *Store) tidyNetworks() error {
 	return n.Tidy()
 }
 
+// leave takes a container off its network, if a killed mvm-vmm left it there. What that
+// fails at, the next command does.
+func (s *Store) leave(id string) {
+	if !exists(s.path(networksDir)) {
+		return
+	}
+	if n, err := s.Networks(); err == nil {
+		_ = n.Leave(id)
+	}
+}
+
 // plug is where a container's interface is plugged in on the host, on a network that
 // has a mvm-netd; nil: it has none.
 type plug struct {

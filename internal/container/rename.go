@@ -8,11 +8,15 @@ import (
 )
 
 // Rename gives a container another name, whether it runs or not. A command that
-// is killed on the way may leave it both.
+// is killed on the way may leave it both; the same command again ends that.
 func (s *Store) Rename(ref, name string) error {
 	id, err := s.find(ref)
 	if err != nil {
 		return err
+	}
+	dir := s.path(containersDir, id)
+	if c, err := read(dir); err == nil && c.Name == name {
+		return fmt.Errorf("rename container %s: it has that name already", ref)
 	}
 	if err := s.reserve(name, id); err != nil {
 		return fmt.Errorf("rename container %s: %w", ref, err)
@@ -22,7 +26,6 @@ func (s *Store) Rename(ref, name string) error {
 		return err
 	}
 	defer unlock()
-	dir := s.path(containersDir, id)
 	c, err := read(dir)
 	if err != nil {
 		return errors.Join(fmt.Errorf("rename container %s: %w", ref, err), os.Remove(s.path(namesDir, name)))

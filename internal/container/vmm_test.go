@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -26,6 +27,10 @@ func actVMM() {
 	}
 	if m.Start.Visit {
 		actVisit(conn, m.Start.Spec.Container.Hostname)
+		endNow()
+	}
+	if slices.Equal(m.Start.Spec.Process.Args, []string{"serve"}) {
+		actServe(conn, *m.Start)
 		return
 	}
 	for _, word := range m.Start.Spec.Process.Args {
@@ -47,6 +52,48 @@ func actVisit(conn *control.Conn, how string) {
 		_ = conn.Send(control.Message{Exit: &control.Exit{Code: 137}})
 	}
 }
+
+// actServe is a mvm-vmm that answers every Exec, until it is deserted or a helper ends.
+func actServe(conn *control.Conn, st control.Start) {
+	ln, err := control.Listen()
+	if err != nil {
+		panic(err)
+	}
+	over := make(chan string, 3)
+	for fd, there := range map[uintptr]bool{control.HelperFD: st.Spec.Linked(), control.FoldersFD: st.Spec.Shares()} {
+		if there {
+			go func() {
+				_, _ = io.Copy(io.Discard, os.NewFile(fd, "helper"))
+				over <- "a helper was killed"
+			}()
+		}
+	}
+	go func() {
+		_, _ = conn.Receive()
+		if !st.Detached {
+			over <- "deserted"
+		}
+	}()
+	go func() {
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				panic(err)
+			}
+			_ = c.Send(control.Message{Hello: &control.Hello{Version: control.Version}})
+			if m, err := c.Receive(); err == nil && m.Exec != nil {
+				_ = c.Send(control.Message{Exit: &control.Exit{}})
+			}
+			_ = c.Close()
+		}
+	}()
+	_ = conn.Send(control.Message{Started: &control.Started{}})
+	say(conn, control.Message{Failed: &control.Failed{Error: <-over}})
+	endNow()
+}
+
+// endNow ends this process without the second that the race detector takes for it.
+func endNow() { _ = syscall.Kill(os.Getpid(), syscall.SIGKILL) }
 
 // say notes an end as mvm-vmm does, and tells it.
 func say(conn *control.Conn, m control.Message) {
@@ -91,7 +138,7 @@ func act(conn *control.Conn, word string) bool {
 	case "ignore": // hangs even then
 		time.Sleep(time.Hour)
 	case "die": // without a word
-		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+		endNow()
 	case "quit":
 		os.Exit(3)
 	case "echo": // stdin to stdout

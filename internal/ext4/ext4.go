@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/mvm-project/mvm/internal/folder"
 )
 
 // Sizes of a file system: there is no journal in less, and 4 KiB blocks address no
@@ -48,25 +50,36 @@ func (t Templates) Make(path string, size int64, folders ...string) error {
 	template := filepath.Join(t.Dir, fmt.Sprintf("ext4-%d-%s", size, strings.Join(folders, "-")))
 	err := copySparse(path, template)
 	if errors.Is(err, os.ErrNotExist) {
-		if err = makeTemplate(template, size, folders); err == nil {
+		err = folder.Locked(t.Dir, []string{folder.Unstable + "*"}, func() error {
+			if folder.Exists(template) {
+				return nil // another process has made it
+			}
+			return makeTemplate(template, size, folders)
+		})
+		if err == nil {
 			err = copySparse(path, template)
 		}
 	}
 	return err
 }
 
-// makeTemplate formats a file.
+// makeTemplate formats a file, which is there as a whole or not at all. It needs the
+// folder's lock.
 func makeTemplate(path string, size int64, folders []string) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
+	tmp, err := os.MkdirTemp(filepath.Dir(path), folder.Unstable)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = os.Remove(f.Name()) }()
+	defer func() { _ = os.RemoveAll(tmp) }()
+	f, err := os.OpenFile(filepath.Join(tmp, "disk"), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
 	defer func() { _ = f.Close() }()
 	if err := f.Truncate(size); err != nil {
 		return err
 	}
-	if err := format(f.Name(), folders); err != nil {
+	if err := format(f.Name(), tmp, folders); err != nil {
 		return err
 	}
 	if err := f.Sync(); err != nil {
@@ -80,17 +93,16 @@ func makeTemplate(path string, size int64, folders []string) error {
 // is no space kept for root, none for growth and few copies of the superblock.
 // The first block that a guest allocates makes it read the bitmaps of a whole
 // flexible group: it is of two (-G; with one mke2fs 1.47 counts wrong), and the
-// folders are there.
-func format(path string, folders []string) error {
+// folders, which are made in tmp first, are there.
+func format(path, tmp string, folders []string) error {
 	program, err := findMke2fs()
 	if err != nil {
 		return err
 	}
-	content, err := os.MkdirTemp("", "mvm-ext4-*")
-	if err != nil {
+	content := filepath.Join(tmp, "content")
+	if err := os.Mkdir(content, 0o755); err != nil {
 		return err
 	}
-	defer func() { _ = os.RemoveAll(content) }()
 	for _, name := range folders {
 		if err := os.Mkdir(filepath.Join(content, name), 0o755); err != nil {
 			return err

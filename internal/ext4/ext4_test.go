@@ -37,6 +37,7 @@ func TestMake(t *testing.T) {
 	if err := templates.Make(filepath.Join(dir, "one"), DefaultSize, "upper", "work"); err == nil {
 		t.Error("a file was overwritten")
 	}
+	must(t, os.MkdirAll(filepath.Join(templates.Dir, ".new-1", "content"), 0o755)) // of a command that was killed
 	must(t, templates.Make(filepath.Join(dir, "other"), MinSize, "data"))
 	if n := len(list(t, templates.Dir)); n != 4 {
 		t.Errorf("%d templates of 4 kinds", n)
