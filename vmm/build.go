@@ -41,11 +41,15 @@ func (v *VM) build(cfg Config, console io.Writer) error {
 	if err := v.createVCPUs(sys, cfg); err != nil {
 		return err
 	}
-	if err := v.addLegacy(console); err != nil {
-		return err
-	}
 	devs, err := v.devices(cfg)
 	if err != nil {
+		return err
+	}
+	lines := virtioGSI + len(devs)
+	if err := v.addIOAPIC(lines); err != nil {
+		return err
+	}
+	if err := v.addLegacy(console); err != nil {
 		return err
 	}
 	for i, d := range devs {
@@ -60,7 +64,7 @@ func (v *VM) build(cfg Config, console io.Writer) error {
 		}
 		cfg.Args = append(pvm.Args(khz), cfg.Args...)
 	}
-	return v.load(cfg, cmdline(cfg, len(devs)))
+	return v.load(cfg, cmdline(cfg, len(devs)), lines)
 }
 
 func (v *VM) checkVCPUs(sys *kvm.System, n int) error {
@@ -94,7 +98,7 @@ func (v *VM) createVM(sys *kvm.System, cfg Config) error {
 			return err
 		}
 	}
-	return errors.Join(v.vm.SetTSSAddr(tssAddr), v.vm.SetIdentityMapAddr(identityMapAddr), v.vm.CreateIRQChip())
+	return errors.Join(v.vm.SetTSSAddr(tssAddr), v.vm.SetIdentityMapAddr(identityMapAddr), v.vm.SplitIRQChip())
 }
 
 // createVCPUs makes the vCPUs. Only the first is ever given an entry state: the
@@ -153,15 +157,15 @@ func open(path string) (file, error) {
 	return file{f, fi.Size()}, nil
 }
 
-// load puts the kernel, the initramfs and args into memory and the first vCPU at
-// the kernel's entry.
-func (v *VM) load(cfg Config, args string) error {
+// load puts the kernel, the initramfs, args and a table of so many interrupt lines
+// into memory and the first vCPU at the kernel's entry.
+func (v *VM) load(cfg Config, args string, lines int) error {
 	k, err := open(cfg.Kernel)
 	if err != nil {
 		return fmt.Errorf("kernel: %w", err)
 	}
 	defer k.Close()
-	c := boot.Config{Kernel: k, Cmdline: args, VCPUs: cfg.VCPUs}
+	c := boot.Config{Kernel: k, Cmdline: args, VCPUs: cfg.VCPUs, Lines: lines}
 	if cfg.MapKernel {
 		c.Map = func(gpa uint64, off int64, size int) error { return v.mem.Map(gpa, k.File, off, size) }
 	}

@@ -6,12 +6,14 @@ import (
 	"io"
 
 	"github.com/mvm-project/mvm/devices/blk"
+	"github.com/mvm-project/mvm/devices/ioapic"
 	"github.com/mvm-project/mvm/devices/legacy"
 	"github.com/mvm-project/mvm/devices/rng"
 	"github.com/mvm-project/mvm/devices/virtio"
 	"github.com/mvm-project/mvm/devices/virtio/mmio"
 	"github.com/mvm-project/mvm/devices/vsock"
 	"github.com/mvm-project/mvm/ratelimit"
+	"github.com/mvm-project/mvm/vmm/boot"
 )
 
 // Where devices are. The virtio transports lie in the hole below 4 GiB that the
@@ -21,7 +23,7 @@ const (
 	virtioBase = 0xd000_0000
 	virtioSize = 0x1000
 	virtioGSI  = 5
-	maxVirtio  = 24 - virtioGSI // the I/O APIC has 24 pins
+	maxVirtio  = 19
 
 	queueNotify = 0x50 // virtio 1.2, 4.2.2: the register an ioeventfd stands for
 
@@ -33,17 +35,27 @@ const (
 // slot is where one virtio device is.
 type slot struct {
 	addr uint64
-	gsi  uint32
+	gsi  int
 }
 
 func slotOf(i int) slot {
-	return slot{addr: virtioBase + uint64(i)*virtioSize, gsi: virtioGSI + uint32(i)}
+	return slot{addr: virtioBase + uint64(i)*virtioSize, gsi: virtioGSI + i}
+}
+
+// addIOAPIC gives the guest so many interrupt lines.
+func (v *VM) addIOAPIC(lines int) error {
+	v.irqs = ioapic.New(lines, func(m ioapic.Message) {
+		_ = v.vm.SignalMSI(m.Address, m.Data) // fails if the guest named a CPU that it has not
+	})
+	return v.mmio.Add(boot.IOAPICAddr, ioapic.Size, v.irqs)
 }
 
 // addLegacy puts the two devices of a PC that Linux needs here on the port bus.
 func (v *VM) addLegacy(console io.Writer) error {
 	serial := legacy.NewSerial(console, func(level bool) {
-		_ = v.vm.IRQLine(serialGSI, level) // fails only on a closed VM
+		if level {
+			v.irqs.Raise(serialGSI)
+		}
 	})
 	if err := v.pio.Add(serialPort, serialPorts, serial); err != nil {
 		return err
@@ -87,10 +99,10 @@ func (v *VM) devices(cfg Config) ([]virtio.Device, error) {
 	return devs, nil
 }
 
-// addVirtio puts dev on the bus and wires its queues' kicks and its interrupt
-// to file descriptors, so that neither passes through a vCPU thread.
+// addVirtio puts dev on the bus and wires its queues' kicks to file descriptors and
+// its interrupt to the I/O APIC, so that neither passes through a vCPU thread.
 func (v *VM) addVirtio(s slot, dev virtio.Device) error {
-	t, err := mmio.New(dev, v.mem, v.spare)
+	t, err := mmio.New(dev, v.mem, v.spare, func() { v.irqs.Raise(s.gsi) })
 	if err != nil {
 		return err
 	}
@@ -103,5 +115,5 @@ func (v *VM) addVirtio(s slot, dev virtio.Device) error {
 			return err
 		}
 	}
-	return v.vm.IRQFD(s.gsi, t.IRQ())
+	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/mvm-project/mvm/devices/ioapic"
 	"github.com/mvm-project/mvm/devices/virtio"
 	"github.com/mvm-project/mvm/vmm/bus"
 	"github.com/mvm-project/mvm/vmm/kvm"
@@ -22,6 +23,7 @@ type VM struct {
 	cpus  []*vcpu
 	pio   bus.Bus // port I/O
 	mmio  bus.Bus
+	irqs  *ioapic.IOAPIC
 	reset atomic.Bool // the guest asked for a reset
 
 	limiters limiters

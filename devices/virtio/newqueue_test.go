@@ -289,7 +289,6 @@ func TestResume(t *testing.T) {
 // resumed returns e's queue 0 as a restore makes it.
 func resumed(t *testing.T, d *virtiotest.Driver, e *echo, features uint64) []*virtio.Queue {
 	t.Helper()
-	one := []byte{1, 0, 0, 0, 0, 0, 0, 0}
 	q, err := virtio.NewQueue(virtio.QueueConfig{
 		Memory:    d.RAM,
 		Features:  features,
@@ -299,7 +298,7 @@ func resumed(t *testing.T, d *virtiotest.Driver, e *echo, features uint64) []*vi
 		Used:      d.Queue(0).UsedAt,
 		State:     e.queues[0].State(),
 		Kick:      d.Transport.Kicks()[0],
-		Interrupt: func() { _, _ = d.Transport.IRQ().Write(one) },
+		Interrupt: d.Raise,
 		Fail:      func(err error) { t.Errorf("the queue fails: %v", err) },
 	})
 	if err != nil {

@@ -75,10 +75,10 @@ func all() map[uintptr]int {
 	return values
 }
 
-// without is all but KVM_CAP_IRQFD and KVM_CAP_IOEVENTFD.
+// without is all but KVM_CAP_IOEVENTFD and KVM_CAP_SPLIT_IRQCHIP.
 func without() map[uintptr]int {
 	values := all()
-	values[32], values[36] = 0, 0
+	values[36], values[121] = 0, 0
 	return values
 }
 
@@ -117,7 +117,7 @@ func TestChecks(t *testing.T) {
 		"broken": {flavour(Unknown, errors.New("KVM_RUN: bad")), Bad, "runs no guest", "KVM_RUN: bad"},
 
 		"capabilities":                 {capabilities(all(), nil), Good, "4096 vCPUs", ""},
-		"capabilities, some missing":   {capabilities(without(), nil), Bad, "missing KVM_CAP_IRQFD, KVM_CAP_IOEVENTFD", "Linux 4.13"},
+		"capabilities, some missing":   {capabilities(without(), nil), Bad, "missing KVM_CAP_IOEVENTFD, KVM_CAP_SPLIT_IRQCHIP", "Linux 4.13"},
 		"capabilities, cannot be read": {capabilities(nil, errors.New("ioctl: bad")), Bad, "cannot be read", "ioctl: bad"},
 
 		"memory":           {memory(meminfo("MemTotal: 9999999 kB\nMemAvailable:  1048576 kB\n")), Good, "1024 MiB", ""},

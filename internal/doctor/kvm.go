@@ -138,9 +138,10 @@ func needed() []capability {
 		{"KVM_CAP_USER_MEMORY", 3},
 		{"KVM_CAP_SET_TSS_ADDR", 4},
 		{"KVM_CAP_EXT_CPUID", 7},
-		{"KVM_CAP_IRQFD", 32},
 		{"KVM_CAP_IOEVENTFD", 36},
 		{"KVM_CAP_SET_IDENTITY_MAP_ADDR", 37},
+		{"KVM_CAP_SIGNAL_MSI", 77},
+		{"KVM_CAP_SPLIT_IRQCHIP", 121},
 		{"KVM_CAP_IMMEDIATE_EXIT", 136},
 	}
 }

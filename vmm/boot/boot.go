@@ -68,6 +68,8 @@ type Config struct {
 	// Cmdline is the kernel's command line.
 	Cmdline string
 	VCPUs   int
+	// Lines is how many interrupt lines there are, all of them the I/O APIC's.
+	Lines int
 	// RAM is what memory there is, the stretch at 0 first.
 	RAM []Range
 }
@@ -99,7 +101,7 @@ func Load(mem Memory, cfg Config) (entry uint64, err error) {
 		return 0, err
 	}
 	z.cmdlineSize = uint32(len(cfg.Cmdline))
-	for _, w := range []func(Memory) error{z.write, pageTables, gdt, mpTable(cfg.VCPUs).write} {
+	for _, w := range []func(Memory) error{z.write, pageTables, gdt, mpTable{cfg.VCPUs, cfg.Lines}.write} {
 		if err := w(mem); err != nil {
 			return 0, err
 		}

@@ -27,8 +27,8 @@ func TestLayout(t *testing.T) {
 		cfg    Config
 		memory int64
 	}{
-		"elf-16M-1cpu":     {Config{Kernel: bytes.NewReader(elf), Cmdline: "quiet reboot=k", VCPUs: 1}, 16 << 20},
-		"bzimage-5G-3cpus": {Config{Kernel: bytes.NewReader(bzFile(0x8000)), Initrd: strings.NewReader("initramfs"), Cmdline: "quiet", VCPUs: 3}, 5 << 30},
+		"elf-16M-1cpu":     {Config{Kernel: bytes.NewReader(elf), Cmdline: "quiet reboot=k", VCPUs: 1, Lines: 24}, 16 << 20},
+		"bzimage-5G-3cpus": {Config{Kernel: bytes.NewReader(bzFile(0x8000)), Initrd: strings.NewReader("initramfs"), Cmdline: "quiet", VCPUs: 3, Lines: 7}, 5 << 30},
 	} {
 		t.Run(name, func(t *testing.T) {
 			mem, ranges := ram(t, c.memory)
@@ -140,11 +140,13 @@ func rangesOf(size uint64) []Range {
 	return []Range{{0, memory.HoleStart}, {memory.HoleEnd, size - memory.HoleStart}}
 }
 
+const mpLines = 9 // interrupt lines in TestMPTable
+
 // TestMPTable reads the table for every number of processors.
 func TestMPTable(t *testing.T) {
 	mem, _ := ram(t, 16<<20)
 	for n := 1; n <= MaxVCPUs; n++ {
-		if err := mpTable(n).write(mem); err != nil {
+		if err := (mpTable{n, mpLines}).write(mem); err != nil {
 			t.Fatal(err)
 		}
 		float, _ := mem.Slice(mpFloatAddr, mpFloatSize)
@@ -158,8 +160,8 @@ func TestMPTable(t *testing.T) {
 		}
 		checkEntries(t, n, table)
 	}
-	for _, n := range []mpTable{-1, 0, MaxVCPUs + 1} {
-		if err := n.write(mem); err == nil {
+	for _, n := range []int{-1, 0, MaxVCPUs + 1} {
+		if err := (mpTable{n, mpLines}).write(mem); err == nil {
 			t.Errorf("%d processors are possible", n)
 		}
 	}
@@ -178,7 +180,7 @@ func checkEntries(t *testing.T, n int, table []byte) {
 				t.Errorf("processor %d of %d: % x", seen[kind], n, p[:size])
 			}
 		case mpIOAPIC:
-			if int(p[1]) != n || binary.LittleEndian.Uint32(p[4:]) != ioapicAddr {
+			if int(p[1]) != n || binary.LittleEndian.Uint32(p[4:]) != IOAPICAddr {
 				t.Errorf("I/O APIC beside %d processors: % x", n, p[:size])
 			}
 		case mpIOInterrupt:
@@ -189,11 +191,11 @@ func checkEntries(t *testing.T, n int, table []byte) {
 		seen[kind]++
 		p = p[size:]
 	}
-	want := map[byte]int{mpCPU: n, mpBus: 1, mpIOAPIC: 1, mpIOInterrupt: ioapicPins, mpLocalInt: 2}
+	want := map[byte]int{mpCPU: n, mpBus: 1, mpIOAPIC: 1, mpIOInterrupt: mpLines, mpLocalInt: 1}
 	if diff := cmp.Diff(want, seen); diff != "" {
 		t.Errorf("entries for %d processors (-want +got):\n%s", n, diff)
 	}
-	if got := int(binary.LittleEndian.Uint16(table[34:])); got != n+1+1+ioapicPins+2 {
+	if got := int(binary.LittleEndian.Uint16(table[34:])); got != n+1+1+mpLines+1 {
 		t.Errorf("%d entries counted for %d processors", got, n)
 	}
 }

@@ -5,10 +5,14 @@ import (
 	"fmt"
 )
 
-// mpTable is an Intel MultiProcessor Specification 1.4 table: so many processors
-// whose local APIC IDs count from 0, and one I/O APIC whose pins are the
-// interrupt lines (GSIs) of the same numbers. It spares the guest ACPI.
-type mpTable int
+// IOAPICAddr is where the MP table says that the I/O APIC is.
+const IOAPICAddr = 0xfec0_0000
+
+// mpTable is an Intel MultiProcessor Specification 1.4 table: processors whose
+// local APIC IDs count from 0, and one I/O APIC whose pins are the interrupt lines
+// (GSIs) of the same numbers, each an edge, as on the ISA bus. It spares the guest
+// ACPI.
+type mpTable struct{ vcpus, lines int }
 
 // MaxVCPUs is how many processors an MP table can name: APIC IDs are bytes, one
 // is the I/O APIC's and one means all.
@@ -32,20 +36,17 @@ const (
 	cpuSignature   = 0x600
 	cpuFeatures    = 0x201 // FPU and APIC
 	ioapicUsable   = 1
-	ioapicPins     = 24
-	ioapicAddr     = 0xfec0_0000
 	localAPICAddr  = 0xfee0_0000
 	intVectored    = 0
 	intNMI         = 1
-	intExternal    = 3
 	everyLocalAPIC = 0xff
 )
 
-func (n mpTable) write(mem Memory) error {
-	if n < 1 || n > MaxVCPUs {
-		return fmt.Errorf("%d vCPUs: an MP table names 1 to %d", n, MaxVCPUs)
+func (t mpTable) write(mem Memory) error {
+	if t.vcpus < 1 || t.vcpus > MaxVCPUs {
+		return fmt.Errorf("%d vCPUs: an MP table names 1 to %d", t.vcpus, MaxVCPUs)
 	}
-	table := n.table()
+	table := t.table()
 	for gpa, b := range map[uint64][]byte{mpFloatAddr: mpFloat(), mpTableAddr: table} {
 		p, err := mem.Slice(gpa, len(b))
 		if err != nil {
@@ -67,7 +68,7 @@ func mpFloat() []byte {
 }
 
 // table is the configuration table (MP 1.4, 4.2 and 4.3).
-func (n mpTable) table() []byte {
+func (t mpTable) table() []byte {
 	le := binary.LittleEndian
 	p := make([]byte, mpHeaderSize)
 	count := 0
@@ -75,7 +76,7 @@ func (n mpTable) table() []byte {
 		p = append(append(p, b...), make([]byte, size-len(b))...)
 		count++
 	}
-	for i := range byte(n) {
+	for i := range byte(t.vcpus) {
 		flags := byte(cpuEnabled)
 		if i == 0 {
 			flags |= cpuBoot
@@ -83,12 +84,11 @@ func (n mpTable) table() []byte {
 		add(mpCPUSize, mpCPU, i, apicVersion, flags, cpuSignature&0xff, cpuSignature>>8, 0, 0, cpuFeatures&0xff, cpuFeatures>>8)
 	}
 	add(mpEntrySize, mpBus, 0, 'I', 'S', 'A', ' ', ' ', ' ')
-	ioapic := le.AppendUint32([]byte{mpIOAPIC, byte(n), apicVersion, ioapicUsable}, ioapicAddr)
+	ioapic := le.AppendUint32([]byte{mpIOAPIC, byte(t.vcpus), apicVersion, ioapicUsable}, IOAPICAddr)
 	add(mpEntrySize, ioapic...)
-	for pin := range byte(ioapicPins) {
-		add(mpEntrySize, mpIOInterrupt, intVectored, 0, 0, 0, pin, byte(n), pin)
+	for line := range byte(t.lines) {
+		add(mpEntrySize, mpIOInterrupt, intVectored, 0, 0, 0, line, byte(t.vcpus), line)
 	}
-	add(mpEntrySize, mpLocalInt, intExternal, 0, 0, 0, 0, 0, 0)
 	add(mpEntrySize, mpLocalInt, intNMI, 0, 0, 0, 0, everyLocalAPIC, 1)
 
 	copy(p, "PCMP")

@@ -40,6 +40,17 @@ func callPtr[T any](f *os.File, req uintptr, p *T) error {
 	return nil
 }
 
+// callPtrHolding is callPtr for a goroutine that keeps its P meanwhile: for a call
+// that does not sleep.
+func callPtrHolding[T any](f *os.File, req uintptr, p *T) error {
+	_, _, errno := unix.RawSyscall(unix.SYS_IOCTL, f.Fd(), req, uintptr(unsafe.Pointer(p)))
+	runtime.KeepAlive(f)
+	if errno != 0 {
+		return errno
+	}
+	return nil
+}
+
 // sizeOf is the size that ioctl numbers carry.
 func sizeOf[T any]() uintptr {
 	var t T

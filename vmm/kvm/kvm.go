@@ -34,9 +34,6 @@ const (
 	nrSetUserMemoryRegion = 0x46
 	nrSetTSSAddr          = 0x47
 	nrSetIdentityMapAddr  = 0x48
-	nrCreateIRQChip       = 0x60
-	nrIRQLine             = 0x61
-	nrIRQFD               = 0x76
 	nrIOEventFD           = 0x79
 	nrRun                 = 0x80
 	nrGetRegs             = 0x81
@@ -51,9 +48,12 @@ const (
 	nrEnableCap           = 0xa3 // of a VM
 	nrGetTSCKHz           = 0xa3 // of a vCPU
 	nrGetXSave            = 0xa4
+	nrSignalMSI           = 0xa5
 	nrSetXSave            = 0xa5
 	nrGetXCRs             = 0xa6
 )
+
+const capSplitIRQChip = 121 // KVM_CAP_SPLIT_IRQCHIP
 
 // System is an open /dev/kvm.
 type System struct {

@@ -193,10 +193,9 @@ func TestErrorsNameTheCall(t *testing.T) {
 	_, again := vm.CreateVCPU(0)
 	for want, err := range map[string]error{
 		"KVM_CREATE_VCPU 0: file exists":                                     again,
-		"KVM_CREATE_IRQCHIP: invalid argument":                               vm.CreateIRQChip(), // a vCPU is there
+		"KVM_ENABLE_CAP 121: file exists":                                    vm.SplitIRQChip(), // a vCPU is there
 		"KVM_SET_USER_MEMORY_REGION of 5 bytes at 0x10001: invalid argument": vm.SetMemory(1, 0x10001, make([]byte, 5)),
-		"KVM_IRQ_LINE 3: no such device or address":                          vm.IRQLine(3, true),
-		"KVM_IRQFD for interrupt 1: use of closed file":                      vm.IRQFD(1, closed(t)),
+		"KVM_SIGNAL_MSI 0x4030 to 0xfee00000: invalid argument":              vm.SignalMSI(0xfee0_0000, 0x4030), // it has no local APIC
 		"KVM_IOEVENTFD at 0xf0000: use of closed file":                       vm.IOEventFD(0xf0000, 2, 0, closed(t)),
 	} {
 		if err == nil || err.Error() != want {

@@ -34,21 +34,16 @@ func (v *VM) SetIdentityMapAddr(gpa uint64) error {
 	return nil
 }
 
-// CreateIRQChip puts the PICs, the I/O APIC and each vCPU's local APIC into the
-// kernel. It must come before any vCPU.
-func (v *VM) CreateIRQChip() error {
-	if _, err := call(v.f, gokvm.IIO(nrCreateIRQChip), 0); err != nil {
-		return fmt.Errorf("KVM_CREATE_IRQCHIP: %w", err)
-	}
-	return nil
-}
-
 // enableCap is struct kvm_enable_cap.
 type enableCap struct {
 	capability, _ uint32
 	args          [4]uint64
 	_             [64]byte
 }
+
+// SplitIRQChip puts each vCPU's local APIC into the kernel, and no other interrupt
+// chip: interrupts come to them by SignalMSI. It must come before any vCPU.
+func (v *VM) SplitIRQChip() error { return v.EnableCap(capSplitIRQChip, 0) }
 
 // EnableCap switches a capability of the VM on (KVM_CHECK_EXTENSION numbers them
 // all; only some are to be switched on).
@@ -75,37 +70,18 @@ func (v *VM) SetMemory(slot uint32, gpa uint64, ram []byte) error {
 	return nil
 }
 
-// irqLevel is struct kvm_irq_level.
-type irqLevel struct{ gsi, level uint32 }
-
-// IRQLine sets the level of an interrupt line.
-func (v *VM) IRQLine(gsi uint32, level bool) error {
-	l := irqLevel{gsi: gsi}
-	if level {
-		l.level = 1
-	}
-	if err := callPtr(v.f, gokvm.IIOW(nrIRQLine, sizeOf[irqLevel]()), &l); err != nil {
-		return fmt.Errorf("KVM_IRQ_LINE %d: %w", gsi, err)
-	}
-	return nil
+// msi is struct kvm_msi.
+type msi struct {
+	address, _, data, _ uint32
+	_                   [16]byte
 }
 
-// irqfd is struct kvm_irqfd.
-type irqfd struct {
-	fd, gsi uint32
-	_       [24]byte // flags, resamplefd
-}
-
-// IRQFD raises an edge on an interrupt line whenever e is written. It ends when e
-// or the VM is closed.
-func (v *VM) IRQFD(gsi uint32, e *os.File) error {
-	a := irqfd{gsi: gsi}
-	err := withFD(e, func(fd uintptr) error {
-		a.fd = uint32(fd)
-		return callPtr(v.f, gokvm.IIOW(nrIRQFD, sizeOf[irqfd]()), &a)
-	})
-	if err != nil {
-		return fmt.Errorf("KVM_IRQFD for interrupt %d: %w", gsi, err)
+// SignalMSI delivers a message to the local APICs it names. The call does not
+// sleep, so the goroutine keeps its P. It fails where no APIC has that name.
+func (v *VM) SignalMSI(address, data uint32) error {
+	m := msi{address: address, data: data}
+	if err := callPtrHolding(v.f, gokvm.IIOW(nrSignalMSI, sizeOf[msi]()), &m); err != nil {
+		return fmt.Errorf("KVM_SIGNAL_MSI %#x to %#x: %w", data, address, err)
 	}
 	return nil
 }

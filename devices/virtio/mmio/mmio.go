@@ -32,7 +32,7 @@ type Transport struct {
 	offered uint64
 	sizes   []uint16
 	kicks   []*os.File
-	irq     *os.File
+	raise   func()  // the interrupt line, an edge
 	one     [8]byte // the number 1, as eventfds are written
 
 	// What the device's own goroutines touch is atomic, since they must never
@@ -46,22 +46,19 @@ type Transport struct {
 	closed  bool
 }
 
-// New returns a transport with dev behind it, reset. It holds one eventfd more
-// than dev has queues, until Close.
-func New(dev virtio.Device, mem virtio.Memory, spare *virtio.Spare) (*Transport, error) {
+// New returns a transport with dev behind it, reset; raise is an edge on its
+// interrupt line. It holds an eventfd for each of dev's queues, until Close.
+func New(dev virtio.Device, mem virtio.Memory, spare *virtio.Spare, raise func()) (*Transport, error) {
 	t := &Transport{
 		dev:     dev,
 		mem:     mem,
 		spare:   spare,
+		raise:   raise,
 		offered: dev.Features() | virtio.FeatureVersion1 | virtio.FeatureEventIdx,
 		sizes:   dev.QueueSizes(),
 	}
 	binary.NativeEndian.PutUint64(t.one[:], 1)
 	t.regs.queues = make([]queueRegisters, len(t.sizes))
-	var err error
-	if t.irq, err = newEventfd("irq"); err != nil {
-		return nil, err
-	}
 	for i := range t.sizes {
 		f, err := newEventfd(fmt.Sprintf("kick %d", i))
 		if err != nil {
@@ -84,10 +81,6 @@ func newEventfd(name string) (*os.File, error) {
 // Kicks are the eventfds by which the driver notifies, one per queue: wire each
 // to a 4-byte write of its index at NotifyOffset. The transport closes them.
 func (t *Transport) Kicks() []*os.File { return t.kicks }
-
-// IRQ is the eventfd that says the device's interrupt line rose: an edge each. The
-// transport closes it.
-func (t *Transport) IRQ() *os.File { return t.irq }
 
 // Err says why the device needs a reset: a bad ring, or a failed start. It is nil
 // while all is well and after the driver's reset.
@@ -136,17 +129,18 @@ func (t *Transport) Close() error {
 	}
 	t.closed = true
 	t.stop()
-	err := t.irq.Close()
+	var err error
 	for _, f := range t.kicks {
 		err = errors.Join(err, f.Close())
 	}
 	return err
 }
 
-// kick notifies a queue's worker, for kicks that arrive as an exit.
+// kick notifies a queue's worker, for kicks that arrive as an exit. It fails only
+// when the eventfd is closed, and then nobody listens.
 func (t *Transport) kick(queue uint32) {
 	if queue < uint32(len(t.kicks)) {
-		t.signal(t.kicks[queue])
+		_, _ = t.kicks[queue].Write(t.one[:])
 	}
 }
 
@@ -154,7 +148,7 @@ func (t *Transport) kick(queue uint32) {
 func (t *Transport) interrupt(cause uint32) {
 	// First the cause: the driver reads it as soon as the line rises.
 	t.interrupts.Or(cause)
-	t.signal(t.irq)
+	t.raise()
 }
 
 // fail puts the device into the state that only a reset ends, and tells the
@@ -163,10 +157,4 @@ func (t *Transport) fail(err error) {
 	if t.broken.CompareAndSwap(nil, &err) {
 		t.interrupt(interruptConfig)
 	}
-}
-
-// signal adds one to an eventfd. It fails only when the file is closed, and then
-// nobody listens.
-func (t *Transport) signal(f *os.File) {
-	_, _ = f.Write(t.one[:])
 }

@@ -193,7 +193,7 @@ func TestNotifyByExit(t *testing.T) {
 // TestInterruptStatus: a bit stays until it is acknowledged or the device is reset,
 // and no other goes.
 func TestInterruptStatus(t *testing.T) {
-	tr, err := mmio.New(&probe{tb: t, refuse: errRefused}, virtiotest.NewRAM(0), nil)
+	tr, err := mmio.New(&probe{tb: t, refuse: errRefused}, virtiotest.NewRAM(0), nil, func() {})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -268,8 +268,8 @@ func TestClose(t *testing.T) {
 	p := &probe{tb: t}
 	d := virtiotest.New(t, p)
 	d.Start(0)
-	if got := openFiles(t) - before; got != 3 {
-		t.Errorf("%d files more are open, want 3 eventfds", got)
+	if got := openFiles(t) - before; got != 2 {
+		t.Errorf("%d files more are open, want 2 eventfds", got)
 	}
 	d.Close()
 	d.Close()

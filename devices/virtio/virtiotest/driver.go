@@ -2,6 +2,7 @@ package virtiotest
 
 import (
 	"encoding/binary"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -60,17 +61,27 @@ type Driver struct {
 	queues []*Queue
 	wake   []chan struct{} // one per queue: the device interrupted
 	reset  chan struct{}   // the device said that it needs a reset
+	line   chan struct{}   // the interrupt line rose
+	closed chan struct{}   // ends interrupts
 	ended  chan struct{}   // closed when interrupts has ended
 
 	count atomic.Int64
+	once  sync.Once
 	one   [8]byte // the number 1, as eventfds are written
 }
 
 // New puts dev behind a transport. The driver is closed when the test ends.
 func New(tb testing.TB, dev virtio.Device) *Driver {
 	tb.Helper()
-	d := &Driver{RAM: NewRAM(ramSize), tb: tb, reset: make(chan struct{}, 1), ended: make(chan struct{})}
-	t, err := mmio.New(dev, d.RAM, virtio.NewSpare(1))
+	d := &Driver{
+		RAM:    NewRAM(ramSize),
+		tb:     tb,
+		reset:  make(chan struct{}, 1),
+		line:   make(chan struct{}, 1),
+		closed: make(chan struct{}),
+		ended:  make(chan struct{}),
+	}
+	t, err := mmio.New(dev, d.RAM, virtio.NewSpare(1), d.Raise)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -91,20 +102,28 @@ func (d *Driver) Close() {
 	if err := d.Transport.Close(); err != nil {
 		d.tb.Errorf("virtiotest: close the transport: %v", err)
 	}
+	d.once.Do(func() { close(d.closed) })
 	<-d.ended
 }
 
-// interrupts is the driver's interrupt handler, until the transport is closed.
+// Raise is an edge on the device's interrupt line.
+func (d *Driver) Raise() {
+	d.count.Add(1)
+	poke(d.line)
+}
+
+// interrupts is the driver's interrupt handler, until Close.
 func (d *Driver) interrupts() {
 	defer close(d.ended)
-	var count, reg [8]byte
+	var reg [4]byte
 	for {
-		if _, err := d.Transport.IRQ().Read(count[:]); err != nil {
+		select {
+		case <-d.line:
+		case <-d.closed:
 			return
 		}
-		d.count.Add(int64(binary.NativeEndian.Uint64(count[:])))
-		d.Transport.Read(RegInterruptStatus, reg[:4])
-		d.Transport.Write(RegInterruptACK, reg[:4])
+		d.Transport.Read(RegInterruptStatus, reg[:])
+		d.Transport.Write(RegInterruptACK, reg[:])
 		if reg[0]&2 != 0 {
 			d.config()
 		}
