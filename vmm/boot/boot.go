@@ -35,6 +35,7 @@ const (
 	highStart    = 0x100000
 
 	pageSize = 4096
+	hugePage = 2 << 20
 	// mappedGiB is how much the boot page tables map: all that RAM below the
 	// hole can hold.
 	mappedGiB = 4
@@ -62,8 +63,8 @@ type Range struct {
 type Config struct {
 	Kernel File // ELF vmlinux or bzImage
 	Initrd File // nil for none
-	// Map, if set, lays size bytes of Kernel from off on at gpa, all on whole
-	// pages, copy on write: it is used for what the kernel only reads.
+	// Map, if set, lays size bytes of Kernel from off on, a whole page, at gpa, whole
+	// huge pages or nothing, copy on write: it is used for what the kernel only reads.
 	Map func(gpa uint64, off int64, size int) error
 	// Cmdline is the kernel's command line.
 	Cmdline string

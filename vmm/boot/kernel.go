@@ -51,10 +51,13 @@ func parseKernel(f File) (*image, error) {
 	return img, nil
 }
 
+// load puts the segments into mem. What is constant is mapped instead, as far as it
+// fills huge pages: where a huge page is shared with memory that the guest writes,
+// each of its small ones would cost an exit.
 func (img *image) load(mem Memory, mapPages func(gpa uint64, off int64, size int) error) error {
 	for _, s := range img.segments {
-		if mapPages != nil && s.constant && s.gpa%pageSize == 0 && s.off%pageSize == 0 {
-			whole := s.size &^ (pageSize - 1)
+		if mapPages != nil && s.constant && s.gpa%hugePage == 0 && s.off%pageSize == 0 {
+			whole := s.size &^ (hugePage - 1)
 			if err := mapPages(s.gpa, s.off, int(whole)); err != nil {
 				return err
 			}

@@ -197,16 +197,20 @@ func TestLoadELF(t *testing.T) {
 	loaded(t, mem, 3<<20+5, file[0x3001:0x3fff])
 }
 
-// TestLoadMaps: whole pages of what the kernel does not write are mapped, the rest
-// is read.
+// TestLoadMaps: whole huge pages of what the kernel does not write are mapped, the
+// rest is read.
 func TestLoadMaps(t *testing.T) {
-	file := elfFile(0x6000, 1<<20,
-		phdr{elfLoad, 0x1000, 1 << 20, 0x1234, 0x2000},
-		phdr{elfLoad, 0x3000, 2 << 20, 0x1000, 0x1000}, // written
-		phdr{elfLoad, 0x4001, 3<<20 + 1, 0x1800, 0x1800},
-	)
+	const size = hugePage + 0x234
+	segments := []phdr{
+		{elfLoad, 0x1000, hugePage, size, size},
+		{elfLoad, 0x1000, 3 * hugePage, size, size}, // written
+		{elfLoad, 0x1000, 5*hugePage + 0x1000, size, size},
+		{elfLoad, 0x1001, 7 * hugePage, size, size},
+		{elfLoad, 0x1000, 9 * hugePage, 0x1000, 0x1000},
+	}
+	file := elfFile(0x1001+size, hugePage, segments...)
 	file = with(file, elfHeaderSize+elfPhdrSize+4, uint32(elfFlagWrite))
-	mem, ranges := ram(t, 16<<20)
+	mem, ranges := ram(t, 32<<20)
 	type mapped struct {
 		gpa  uint64
 		off  int64
@@ -215,19 +219,22 @@ func TestLoadMaps(t *testing.T) {
 	var maps []mapped
 	cfg := Config{Kernel: bytes.NewReader(file), VCPUs: 1, RAM: ranges}
 	cfg.Map = func(gpa uint64, off int64, size int) error {
-		maps = append(maps, mapped{gpa, off, size})
+		if size > 0 {
+			maps = append(maps, mapped{gpa, off, size})
+		}
 		return nil
 	}
 	if _, err := Load(mem, cfg); err != nil {
 		t.Fatal(err)
 	}
-	if want := []mapped{{1 << 20, 0x1000, 0x1000}}; !slices.Equal(maps, want) {
+	if want := []mapped{{hugePage, 0x1000, hugePage}}; !slices.Equal(maps, want) {
 		t.Errorf("mapped %+v, want %+v", maps, want)
 	}
-	loaded(t, mem, 1<<20, make([]byte, 0x1000))
-	loaded(t, mem, 1<<20+0x1000, file[0x2000:0x2234])
-	loaded(t, mem, 2<<20, file[0x3000:0x4000])
-	loaded(t, mem, 3<<20+1, file[0x4001:0x5801])
+	loaded(t, mem, hugePage, make([]byte, hugePage))
+	loaded(t, mem, 2*hugePage, file[0x1000+hugePage:][:0x234])
+	for _, s := range segments[1:] {
+		loaded(t, mem, s.gpa, file[s.off:][:s.fileSize])
+	}
 	cfg.Map = func(uint64, int64, int) error { return errBroken }
 	if _, err := Load(mem, cfg); !errors.Is(err, errBroken) {
 		t.Errorf("got %v", err)
