@@ -42,11 +42,11 @@ func demands() []demand {
 	ops := func(s ratelimit.Stats) uint64 { return s.Ops }
 	bytes := func(s ratelimit.Stats) uint64 { return s.Bytes }
 	return []demand{
-		{"--disk-iops", 20, read, func(t vmm.Traffic) uint64 { return ops(t.Disk) }},
+		{"--disk-iops", 40, read, func(t vmm.Traffic) uint64 { return ops(t.Disk) }},
 		{"--disk-bps", 1 << 20, read, func(t vmm.Traffic) uint64 { return bytes(t.Disk) }},
-		{"--net-tx-pps", 10, send, func(t vmm.Traffic) uint64 { return ops(t.TX) }},
+		{"--net-tx-pps", 20, send, func(t vmm.Traffic) uint64 { return ops(t.TX) }},
 		{"--net-tx-bps", 128 << 10, send, func(t vmm.Traffic) uint64 { return bytes(t.TX) }},
-		{"--net-rx-pps", 10, receive, func(t vmm.Traffic) uint64 { return ops(t.RX) }},
+		{"--net-rx-pps", 40, receive, func(t vmm.Traffic) uint64 { return ops(t.RX) }},
 		{"--net-rx-bps", 128 << 10, receive, func(t vmm.Traffic) uint64 { return bytes(t.RX) }},
 	}
 }
@@ -127,7 +127,7 @@ func (o options) measureRate(d demand, disk string, ports []string) (float64, er
 	ctx, cancel := context.WithTimeout(context.Background(), hung)
 	defer cancel()
 	const name = "bench-rate"
-	args := append([]string{"run", "-d", "--rm", "--name", name, "--disk", disk + ":ro", "--add-host", "host:host-gateway", "-e", "HOST=192.168.127.1"}, ports...)
+	args := append([]string{"run", "-d", "--rm", "--read-only", "--name", name, "--disk", disk + ":ro", "--add-host", "host:host-gateway", "-e", "HOST=192.168.127.1"}, ports...)
 	if _, err := o.cli(ctx, append(args, d.flag, strconv.Itoa(d.set), "u-root", "sh", "-c", d.script)...); err != nil {
 		return 0, err
 	}
