@@ -102,6 +102,7 @@ endef
 
 bench: build packages-host packages-bench
 	$(call measure,boot rates io)
+	@go test -run '^$$' -bench '^BenchmarkLimit$$' -benchtime 1x ./devices/blk
 
 # What a container is left with beside one that hammers its disk and the network.
 bench-noise: build packages-host packages-bench

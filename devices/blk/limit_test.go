@@ -85,3 +85,34 @@ func TestUpdateWhileThrottled(t *testing.T) {
 		t.Errorf("status %d", status)
 	}
 }
+
+// BenchmarkLimit has 32 reads in flight on a disk that may do 10 in 10 ms, for 10 s
+// after a second: what it reports is how far from that it is. No host is too slow
+// for it, as an emulated guest is.
+func BenchmarkLimit(b *testing.B) {
+	const perSecond, window = 1000, 10 * time.Second
+	l := ratelimit.New(ratelimit.Limits{Ops: &ratelimit.Bucket{Size: 10, Refill: 10 * time.Millisecond}})
+	d := virtiotest.New(b, blk.New(&disk{bytes: pattern(4096)}, blk.Config{Limiter: l}))
+	d.Start(virtio.FeatureEventIdx)
+	q, head, data, status := d.Queue(0), d.Put(header(in, 0)), d.Room(512), d.Room(1)
+	read := func() {
+		q.Add(head, data, status)
+		q.Kick()
+	}
+	for range 32 {
+		read()
+	}
+	count := func(during time.Duration) (n int, took time.Duration) {
+		for began := time.Now(); took < during; took = time.Since(began) {
+			q.Wait()
+			read()
+			n++
+		}
+		return n, took
+	}
+	count(time.Second)
+	for b.Loop() {
+		n, took := count(window)
+		b.ReportMetric(100*(float64(n)/took.Seconds()/perSecond-1), "%off")
+	}
+}
