@@ -20,7 +20,7 @@ commands may. One with a terminal is left with the detach keys (ctrl-p ctrl-q).
 A command that leaves its output unread for 10 seconds is cut off.`,
 		Example:           "  mvm attach web",
 		Args:              cobra.ExactArgs(1),
-		ValidArgsFunction: a.completeContainers,
+		ValidArgsFunction: a.completeUp,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			signals := clientSignals()
 			_, c, err := a.one(args[0])

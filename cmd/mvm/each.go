@@ -55,12 +55,13 @@ func removeEach(w io.Writer, names []string, remove func(string) error) error {
 	return errors.Join(errs...)
 }
 
-// eachCommand is a verb that takes containers and nothing else.
-func (a *app) eachCommand(use, short, example string, do func(context.Context, *container.Container) error) *cobra.Command {
+// eachCommand is a verb that takes containers, which complete completes, and nothing
+// else.
+func (a *app) eachCommand(use, short, example string, complete cobra.CompletionFunc, do func(context.Context, *container.Container) error) *cobra.Command {
 	return &cobra.Command{
 		Use: use + " CONTAINER...", Short: short, Example: example,
 		Args:              cobra.MinimumNArgs(1),
-		ValidArgsFunction: a.completeContainers,
+		ValidArgsFunction: complete,
 		RunE: interruptible(func(cmd *cobra.Command, args []string) error {
 			return a.each(cmd, args, do)
 		}),

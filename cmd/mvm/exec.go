@@ -39,7 +39,7 @@ func (a *app) execCommand() *cobra.Command {
 			if len(args) > 0 {
 				return nil, cobra.ShellCompDirectiveDefault
 			}
-			return a.completeContainers(cmd, args, word)
+			return a.completeUp(cmd, args, word)
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.exec(cmd, f, args[0], args[1:])

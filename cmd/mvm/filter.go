@@ -37,13 +37,22 @@ func (f filter) all(matches func(key, value string) bool) bool {
 
 // parsePsFilter reads ps's.
 func parsePsFilter(filters []string) (filter, error) {
-	f, err := parseFilter(filters, "name", "id", "status", "label", "ancestor", "exited", "network")
+	f, err := parseFilter(filters, "name", "id", "status", "label", "ancestor", "exited", "network", "volume")
+	for _, status := range f["status"] {
+		if !slices.Contains(statuses(), container.Status(status)) {
+			return nil, fmt.Errorf("--filter: status=%s: want one of %v", status, statuses())
+		}
+	}
 	for _, status := range f["exited"] {
 		if _, err := strconv.Atoi(status); err != nil {
 			return nil, fmt.Errorf("--filter: exited=%s is no exit status", status)
 		}
 	}
 	return f, err
+}
+
+func statuses() []container.Status {
+	return []container.Status{container.Created, container.Running, container.Paused, container.Exited, container.Lost, container.Damaged}
 }
 
 func matchContainer(c container.Container, key, value string) bool {
@@ -58,6 +67,8 @@ func matchContainer(c container.Container, key, value string) bool {
 		return c.Image == value
 	case "network":
 		return c.Network.String() == value
+	case "volume":
+		return slices.ContainsFunc(c.Mounts, func(m container.Mount) bool { return m.Source == value || m.Path == value })
 	case "exited":
 		return c.Status == container.Exited && strconv.Itoa(c.Exit.Code) == value
 	}

@@ -17,7 +17,7 @@ import (
 func (a *app) killCommand() *cobra.Command {
 	var signal string
 	cmd := a.eachCommand("kill [OPTIONS]", "Send a signal to containers",
-		"  mvm kill web\n  mvm kill -s HUP web", func(ctx context.Context, c *container.Container) error {
+		"  mvm kill web\n  mvm kill -s HUP web", a.completeUp, func(ctx context.Context, c *container.Container) error {
 			sig, err := parseSignal(signal)
 			if err != nil {
 				return err
@@ -31,11 +31,14 @@ func (a *app) killCommand() *cobra.Command {
 	return cmd
 }
 
-// maxSignal is SIGRTMAX.
-const maxSignal = 64
+// Real-time signals, as libc counts them: it has the two below for itself.
+const (
+	minRealTime = 34 // SIGRTMIN
+	maxSignal   = 64 // SIGRTMAX
+)
 
-// parseSignal reads a signal as docker does: "SIGTERM", "term" or "15"; 0 for
-// none.
+// parseSignal reads a signal as docker does: "SIGTERM", "term", "15" or "RTMIN+3"; 0
+// for none.
 func parseSignal(s string) (syscall.Signal, error) {
 	if s == "" {
 		return 0, nil
@@ -52,7 +55,22 @@ func parseSignal(s string) (syscall.Signal, error) {
 	}
 	sig := unix.SignalNum(name)
 	if sig == 0 {
+		sig = realTime(name)
+	}
+	if sig == 0 {
 		return 0, fmt.Errorf("there is no signal %q: want a name such as TERM or a number, see kill -l", s)
 	}
 	return sig, nil
+}
+
+// realTime is the real-time signal of a name: SIGRTMIN, SIGRTMIN+N, SIGRTMAX-N or
+// SIGRTMAX; 0 for none.
+func realTime(name string) syscall.Signal {
+	for n := minRealTime; n <= maxSignal; n++ {
+		up, down := fmt.Sprintf("SIGRTMIN+%d", n-minRealTime), fmt.Sprintf("SIGRTMAX-%d", maxSignal-n)
+		if name == up || name == down || name+"+0" == up || name+"-0" == down {
+			return syscall.Signal(n)
+		}
+	}
+	return 0
 }

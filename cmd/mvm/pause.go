@@ -10,7 +10,7 @@ import (
 )
 
 func (a *app) pauseCommand() *cobra.Command {
-	return a.eachCommand("pause", "Freeze all processes of containers", "  mvm pause web",
+	return a.eachCommand("pause", "Freeze all processes of containers", "  mvm pause web", a.completeUp,
 		func(ctx context.Context, c *container.Container) error {
 			_, err := c.Ask(ctx, proto.Request{Freeze: &proto.Freeze{}})
 			return err
@@ -18,7 +18,7 @@ func (a *app) pauseCommand() *cobra.Command {
 }
 
 func (a *app) unpauseCommand() *cobra.Command {
-	return a.eachCommand("unpause", "Let paused containers go on", "  mvm unpause web",
+	return a.eachCommand("unpause", "Let paused containers go on", "  mvm unpause web", a.completeUp,
 		func(ctx context.Context, c *container.Container) error {
 			_, err := c.Ask(ctx, proto.Request{Freeze: &proto.Freeze{Thaw: true}})
 			return err

@@ -50,14 +50,25 @@ func (f *processFlags) parse(o *container.Options) error {
 			return fmt.Errorf("--security-opt: %w", err)
 		}
 	}
-	if f.pidsLimit < -1 {
-		return fmt.Errorf("--pids-limit: %d is no number of processes: want one, or -1 for no limit", f.pidsLimit)
+	if err := checkPIDs(f.pidsLimit); err != nil {
+		return err
 	}
 	o.PIDs = max(0, f.pidsLimit)
 	if f.oomScoreAdj < -1000 || f.oomScoreAdj > 1000 {
 		return fmt.Errorf("--oom-score-adj: %d is not from -1000 to 1000", f.oomScoreAdj)
 	}
 	p.OOMScoreAdj = f.oomScoreAdj
+	return nil
+}
+
+// maxPIDs is the most that Linux counts to (PID_MAX_LIMIT).
+const maxPIDs = 1 << 22
+
+// checkPIDs checks a --pids-limit.
+func checkPIDs(n int64) error {
+	if n < proto.Unlimited || n > maxPIDs {
+		return fmt.Errorf("--pids-limit: %d is no number of processes: want one up to %d, or -1 for no limit", n, maxPIDs)
+	}
 	return nil
 }
 

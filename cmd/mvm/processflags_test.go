@@ -80,6 +80,22 @@ func TestProcessFlags(t *testing.T) {
 	}
 }
 
+func TestParseSignal(t *testing.T) {
+	for text, want := range map[string]syscall.Signal{
+		"": 0, "TERM": syscall.SIGTERM, "sigkill": syscall.SIGKILL, "15": syscall.SIGTERM, "64": 64,
+		"SIGRTMIN": 34, "rtmin+3": 37, "SIGRTMIN+30": 64, "RTMAX-30": 34, "SIGRTMAX-14": 50, "RTMAX": 64,
+	} {
+		if got, err := parseSignal(text); err != nil || got != want {
+			t.Errorf("%q: %d, %v; want %d", text, got, err, want)
+		}
+	}
+	for _, text := range []string{"0", "65", "-1", "FLY", "SIG", "RTMIN+31", "RTMAX+1", "RTMIN-1", "RTMIN+", "RTMIN+3x"} {
+		if got, err := parseSignal(text); err == nil {
+			t.Errorf("%q: %d", text, got)
+		}
+	}
+}
+
 func TestInherit(t *testing.T) {
 	image := images.Config{Labels: map[string]string{"a": "image", "b": "image"}, StopSignal: "QUIT"}
 	o := container.Options{Labels: map[string]string{"a": "user"}}

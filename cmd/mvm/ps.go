@@ -45,7 +45,7 @@ func (a *app) psCommand() *cobra.Command {
 	fs.BoolVarP(&f.quiet, "quiet", "q", false, "only IDs")
 	fs.BoolVarP(&f.latest, "latest", "l", false, "only the newest, whether it runs or not")
 	fs.IntVarP(&f.last, "last", "n", 0, "only this `NUMBER` of the newest, whether they run or not")
-	fs.StringArrayVarP(&f.filters, "filter", "f", nil, "only those that match: name, id, status, label, ancestor, exited or network, as `KEY=VALUE`")
+	fs.StringArrayVarP(&f.filters, "filter", "f", nil, "only those that match: name, id, status, label, ancestor, exited, network or volume, as `KEY=VALUE`")
 	fs.StringVar(&f.format, "format", "", "print by this Go `TEMPLATE`, or json")
 	fs.BoolVar(&f.noTrunc, "no-trunc", false, "show commands in full")
 	fs.BoolVar(&f.asJSON, "json", false, "print JSON")
@@ -111,6 +111,11 @@ type psRow struct {
 	Ports          string `json:",omitempty"` // that are published, while it runs
 	created, state string
 }
+
+// Names, State and RunningFor are what docker's templates know these by.
+func (r psRow) Names() string           { return r.Name }
+func (r psRow) State() container.Status { return r.Status }
+func (r psRow) RunningFor() string      { return r.created }
 
 func newPsRow(c container.Container) psRow {
 	row := psRow{

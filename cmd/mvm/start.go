@@ -36,7 +36,7 @@ func (a *app) startCommand() *cobra.Command {
 	f := clientFlags{}
 	var attach bool
 	cmd := a.eachCommand("start [OPTIONS]", "Start containers that were created or have ended",
-		"  mvm start web\n  mvm start -a -i shell", a.start)
+		"  mvm start web\n  mvm start -a -i shell", a.completeDown, a.start)
 	each := cmd.RunE
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		switch {
@@ -87,7 +87,7 @@ func (a *app) start(ctx context.Context, c *container.Container) error {
 
 func (a *app) restartCommand() *cobra.Command {
 	f := &stopFlags{}
-	cmd := a.eachCommand("restart [OPTIONS]", "Stop containers and start them again", "  mvm restart web",
+	cmd := a.eachCommand("restart [OPTIONS]", "Stop containers and start them again", "  mvm restart web", a.completeContainers,
 		func(ctx context.Context, c *container.Container) error {
 			if err := f.stop(ctx, c); err != nil {
 				return err

@@ -36,7 +36,7 @@ func (a *app) statsCommand() *cobra.Command {
 		Example: `  mvm stats
   mvm stats --no-stream web
   mvm stats --no-stream --format '{{.Name}} {{.Memory}}'`,
-		ValidArgsFunction: a.completeContainers,
+		ValidArgsFunction: a.completeUp,
 		RunE: interruptible(func(cmd *cobra.Command, args []string) error {
 			for {
 				list, err := a.upOrNamed(args)

@@ -50,7 +50,7 @@ func stopPatience(seconds int) time.Duration {
 func (a *app) stopCommand() *cobra.Command {
 	f := &stopFlags{}
 	cmd := a.eachCommand("stop [OPTIONS]", "Stop containers",
-		"  mvm stop web\n  mvm stop -t 1 web db", f.stop)
+		"  mvm stop web\n  mvm stop -t 1 web db", a.completeUp, f.stop)
 	f.register(cmd)
 	return cmd
 }

@@ -18,7 +18,7 @@ func (a *app) topCommand() *cobra.Command {
 		Short:             "List the processes of a container",
 		Example:           "  mvm top web",
 		Args:              cobra.ExactArgs(1),
-		ValidArgsFunction: a.completeContainers,
+		ValidArgsFunction: a.completeUp,
 		RunE: interruptible(func(cmd *cobra.Command, args []string) error {
 			_, c, err := a.one(args[0])
 			if err != nil {

@@ -7,7 +7,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/mvm-project/mvm/guestinit/proto"
 	"github.com/mvm-project/mvm/internal/container"
 )
 
@@ -65,9 +64,10 @@ func (f *updateFlags) parse() (u container.Update, err error) {
 			return u, fmt.Errorf("--memory: %w", err)
 		}
 	}
-	if u.PIDs = f.pids; u.PIDs < proto.Unlimited {
-		return u, fmt.Errorf("--pids-limit: %d is no number of processes: want one, or -1 for no limit", f.pids)
+	if err := checkPIDs(f.pids); err != nil {
+		return u, err
 	}
+	u.PIDs = f.pids
 	u.Devices, err = f.rate.parse()
 	return u, err
 }
