@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -108,6 +109,9 @@ type inspected struct {
 		Init          bool
 		PidsLimit     int64
 		OomScoreAdj   int
+		GroupAdd      []string          `json:",omitempty"`
+		Sysctls       map[string]string `json:",omitempty"`
+		ShmSize       int64
 		Capabilities  []string // all it may have
 		Rates         rateViews
 		RestartPolicy struct {
@@ -135,6 +139,14 @@ type mountPoint struct {
 	Name                string `json:",omitempty"` // a volume's
 	Source, Destination string
 	RW                  bool
+}
+
+// signalName is a signal's name, or else its number.
+func signalName(sig syscall.Signal) string {
+	if name := unix.SignalName(sig); name != "" {
+		return name
+	}
+	return strconv.Itoa(int(sig))
 }
 
 func mountPoints(c container.Container) []mountPoint {
@@ -174,10 +186,11 @@ func newInspected(c container.Container) inspected {
 	f.Hostname, f.User, f.WorkingDir, f.Env, f.Cmd = c.Spec.Container.Hostname, p.User, p.Cwd, p.Env, p.Args
 	f.Labels, f.Tty, f.OpenStdin = c.Labels, p.TTY != nil, p.Stdin
 	if c.StopSignal != 0 {
-		f.StopSignal = unix.SignalName(syscall.Signal(c.StopSignal))
+		f.StopSignal = signalName(syscall.Signal(c.StopSignal))
 	}
 	h := &i.HostConfig
 	h.Init, h.PidsLimit, h.OomScoreAdj, h.Capabilities = p.Init, c.Spec.Container.Limits.PIDs, p.OOMScoreAdj, p.Capabilities
+	h.GroupAdd, h.Sysctls, h.ShmSize = p.Groups, c.Spec.Container.Sysctls, c.Spec.Container.ShmSize
 	if p.Capabilities == nil {
 		h.Capabilities = proto.DefaultCapabilities()
 	}

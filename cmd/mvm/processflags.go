@@ -19,7 +19,9 @@ import (
 type processFlags struct {
 	init                                   bool
 	ulimits, capAdd, capDrop, securityOpts []string
+	groups, sysctls                        []string
 
+	shmSize     string
 	pidsLimit   int64
 	oomScoreAdj int
 }
@@ -30,6 +32,9 @@ func (f *processFlags) register(fs *pflag.FlagSet) {
 	fs.StringSliceVar(&f.capAdd, "cap-add", nil, "give it a `CAPABILITY`, or ALL")
 	fs.StringSliceVar(&f.capDrop, "cap-drop", nil, "take a `CAPABILITY`, or ALL, from it")
 	fs.StringArrayVar(&f.securityOpts, "security-opt", nil, "`OPTION`: no-new-privileges, seccomp=unconfined or systempaths=unconfined")
+	fs.StringArrayVar(&f.groups, "group-add", nil, "a further `GROUP` of the user, by name or number")
+	fs.StringArrayVar(&f.sysctls, "sysctl", nil, "set a `PARAMETER` of the container's kernel: NAME=VALUE, as net.ipv4.ip_forward=1")
+	fs.StringVar(&f.shmSize, "shm-size", "", "`SIZE` of /dev/shm (default 64m)")
 	fs.Int64Var(&f.pidsLimit, "pids-limit", 0, "`NUMBER` of processes and threads it may have at once; -1 is unlimited")
 	fs.IntVar(&f.oomScoreAdj, "oom-score-adj", 0, "`NUMBER` from -1000 to 1000: how ready the kernel is to kill it for want of memory")
 }
@@ -37,8 +42,14 @@ func (f *processFlags) register(fs *pflag.FlagSet) {
 // parse checks the flags and adds them to a container, whose process is known.
 func (f *processFlags) parse(o *container.Options) error {
 	p := &o.Process
-	p.Init = f.init
+	p.Init, p.Groups = f.init, f.groups
 	var err error
+	if o.ShmSize, err = parseShm(f.shmSize); err != nil {
+		return fmt.Errorf("--shm-size: %w", err)
+	}
+	if o.Sysctls, err = parseSysctls(f.sysctls); err != nil {
+		return fmt.Errorf("--sysctl: %w", err)
+	}
 	if p.Rlimits, err = parseUlimits(f.ulimits); err != nil {
 		return fmt.Errorf("--ulimit: %w", err)
 	}
@@ -59,6 +70,31 @@ func (f *processFlags) parse(o *container.Options) error {
 	}
 	p.OOMScoreAdj = f.oomScoreAdj
 	return nil
+}
+
+// parseShm reads a size of /dev/shm; 0 for "".
+func parseShm(s string) (int64, error) {
+	if s == "" {
+		return 0, nil
+	}
+	n, err := units.RAMInBytes(s)
+	if err != nil || n < pageSize {
+		return 0, fmt.Errorf("bad size %q: want a number with a unit, such as 64m or 1g", s)
+	}
+	return n, nil
+}
+
+// parseSysctls reads NAME=VALUE each; of several for a name the last counts.
+func parseSysctls(sysctls []string) (map[string]string, error) {
+	all := map[string]string{}
+	for _, s := range sysctls {
+		name, value, ok := strings.Cut(s, "=")
+		if !ok || name == "" {
+			return nil, fmt.Errorf("bad parameter %q: want NAME=VALUE", s)
+		}
+		all[name] = value
+	}
+	return all, nil
 }
 
 // maxPIDs is the most that Linux counts to (PID_MAX_LIMIT).

@@ -45,17 +45,18 @@ func TestCapabilities(t *testing.T) {
 func TestProcessFlags(t *testing.T) {
 	f := processFlags{
 		init: true, ulimits: []string{"nofile=5", "core=-1", "nofile=64:128"}, pidsLimit: 10, oomScoreAdj: -5,
+		groups: []string{"staff", "77"}, sysctls: []string{"a.b=1", "a.b=x=y"}, shmSize: "1m",
 		securityOpts: []string{"no-new-privileges", "seccomp:unconfined", "systempaths=unconfined", "label=disable", "apparmor=unconfined"},
 	}
 	var o container.Options
 	if err := f.parse(&o); err != nil {
 		t.Fatal(err)
 	}
-	want := container.Options{PIDs: 10, Unmasked: true, Process: proto.Process{
-		Init: true, NoNewPrivs: true, Unconfined: true, OOMScoreAdj: -5,
+	want := container.Options{PIDs: 10, Unmasked: true, ShmSize: 1 << 20, Sysctls: map[string]string{"a.b": "x=y"}, Process: proto.Process{
+		Init: true, Groups: []string{"staff", "77"}, NoNewPrivs: true, Unconfined: true, OOMScoreAdj: -5,
 		Rlimits: []proto.Rlimit{{Name: "core", Soft: proto.RlimitInfinity, Hard: proto.RlimitInfinity}, {Name: "nofile", Soft: 64, Hard: 128}},
 	}}
-	if o.PIDs != want.PIDs || o.Unmasked != want.Unmasked || !cmp.Equal(o.Process, want.Process) {
+	if o.PIDs != want.PIDs || o.Unmasked != want.Unmasked || o.ShmSize != want.ShmSize || !cmp.Equal(o.Sysctls, want.Sysctls) || !cmp.Equal(o.Process, want.Process) {
 		t.Errorf("%+v", o)
 	}
 	for _, tt := range []struct {

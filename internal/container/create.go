@@ -68,6 +68,10 @@ type Options struct {
 	PIDs int64
 	// Unmasked leaves all of /proc and /sys to be seen and written.
 	Unmasked bool
+	// ShmSize is the size of /dev/shm in bytes; 0: 64 MiB.
+	ShmSize int64
+	// Sysctls are parameters of its kernel: name -> value.
+	Sysctls map[string]string
 	// OwnKernel says that Kernel is the user's.
 	OwnKernel bool
 
@@ -192,7 +196,7 @@ func (o Options) config(id string) Config {
 	}
 	c := proto.Container{
 		ID: id, Hostname: hostname, Tmpfs: o.Tmpfs,
-		Limits: proto.Limits{CPUMicros: o.CPUs.bound(), PIDs: o.PIDs}, Unmasked: o.Unmasked,
+		Limits: proto.Limits{CPUMicros: o.CPUs.bound(), PIDs: o.PIDs}, Unmasked: o.Unmasked, ShmSize: o.ShmSize, Sysctls: o.Sysctls,
 		Addr: network.Addr.Addr(), Hosts: network.Hosts, Resolver: network.Resolver(),
 	}
 	disks := o.planDisks(&c)
