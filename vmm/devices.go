@@ -23,7 +23,7 @@ const (
 	virtioBase = 0xd000_0000
 	virtioSize = 0x1000
 	virtioGSI  = 5
-	maxVirtio  = 19
+	maxVirtio  = 19 // a container's disks (container.MaxDisks), image, layer, interface, rng and vsock
 
 	queueNotify = 0x50 // virtio 1.2, 4.2.2: the register an ioeventfd stands for
 
