@@ -47,7 +47,7 @@ func images(ctx context.Context, t *testing.T) string {
 	push(ctx, t, srv.Host, "python:test", v1.Config{Entrypoint: []string{"python3"}, Env: env, WorkingDir: "/srv"}, base)
 	push(ctx, t, srv.Host, "nginx:test", v1.Config{Cmd: []string{"sh", "-c", "nginx && exec python3 /srv/get.py"}, Env: env}, base, site)
 	push(ctx, t, srv.Host, "programs:test", v1.Config{Env: []string{"PATH=/"}}, programsLayer(ctx, t))
-	push(ctx, t, srv.Host, "redis:test", v1.Config{Cmd: strings.Fields(redis), Env: env}, debian(ctx, t, "redis-server,redis-tools,dash,coreutils"))
+	push(ctx, t, srv.Host, "redis:test", v1.Config{Cmd: strings.Fields(redis), Env: env, Volumes: map[string]struct{}{"/var/lib/redis": {}}}, debian(ctx, t, "redis-server,redis-tools,dash,coreutils"))
 	return fetch(ctx, t, srv.Host, "busybox:test", "python:test", "nginx:test", "programs:test", "redis:test")
 }
 

@@ -24,7 +24,7 @@ type mountFlags struct {
 }
 
 func (f *mountFlags) register(fs *pflag.FlagSet) {
-	fs.StringArrayVarP(&f.volumes, "volume", "v", nil, "mount a volume, or a folder or file of the host: `NAME|SOURCE:PATH[:ro,nocopy]`")
+	fs.StringArrayVarP(&f.volumes, "volume", "v", nil, "mount a volume, or a folder or file of the host: `[NAME|SOURCE:]PATH[:ro,nocopy]`")
 	fs.StringArrayVar(&f.mounts, "mount", nil, "mount as docker does: type=bind|volume|tmpfs|image,`SPEC`")
 	fs.StringArrayVar(&f.tmpfs, "tmpfs", nil, "mount a tmpfs: `PATH[:OPTIONS]`")
 }
@@ -73,12 +73,38 @@ func cleanTarget(dir string) (string, error) {
 	return path.Clean(dir), nil
 }
 
-// parseVolume reads NAME:PATH[:OPTION,...], or SOURCE:PATH[:OPTION,...] of what the
-// host has: a path is told from a name by how it begins.
+// anonymousVolume is a volume for one container, mounted on dir.
+func anonymousVolume(dir string) container.Mount {
+	return container.Mount{Type: container.VolumeMount, Source: volume.RandomName(), Anonymous: true, Path: dir}
+}
+
+// imageVolumes adds a fresh volume for each VOLUME of an image where the user has
+// nothing mounted.
+func imageVolumes(o *container.Options, paths []string) error {
+	for _, p := range paths {
+		dir, err := cleanTarget(p)
+		if err != nil {
+			return fmt.Errorf("VOLUME: %w", err)
+		}
+		_, taken := o.Tmpfs[dir]
+		if !taken && !slices.ContainsFunc(o.Mounts, func(m container.Mount) bool { return m.Path == dir }) {
+			o.Mounts = append(o.Mounts, anonymousVolume(dir))
+		}
+	}
+	return container.CheckMounts(*o)
+}
+
+// parseVolume reads PATH, NAME:PATH[:OPTION,...], or SOURCE:PATH[:OPTION,...] of what
+// the host has: a path is told from a name by how it begins.
 func parseVolume(s string) (m container.Mount, err error) {
 	part := strings.Split(s, ":")
-	if len(part) < 2 || len(part) > 3 {
-		return m, errors.New("want NAME:PATH or /SOURCE:PATH, then perhaps :ro or :nocopy")
+	if len(part) == 1 {
+		m = anonymousVolume(s)
+		m.Path, err = cleanTarget(s)
+		return m, err
+	}
+	if len(part) > 3 {
+		return m, errors.New("want PATH, NAME:PATH or /SOURCE:PATH, then perhaps :ro or :nocopy")
 	}
 	m = container.Mount{Type: container.VolumeMount, Source: part[0]}
 	if m.Path, err = cleanTarget(part[1]); err != nil {
@@ -167,6 +193,9 @@ func addMount(o *container.Options, s string) error {
 			return errors.New("a tmpfs has no source")
 		}
 		return addTmpfs(o, m.Path, strings.Join(m.tmpfs, ","))
+	}
+	if m.Source == "" && m.Type == container.VolumeMount {
+		m.Source, m.Anonymous = volume.RandomName(), true
 	}
 	if m.Source == "" {
 		return errors.New("source= is missing")

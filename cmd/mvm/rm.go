@@ -5,10 +5,12 @@ import (
 	"fmt"
 
 	"github.com/spf13/cobra"
+
+	"github.com/mvm-project/mvm/internal/container"
 )
 
 func (a *app) rmCommand() *cobra.Command {
-	var force bool
+	var how container.Removal
 	cmd := &cobra.Command{
 		Use:   "rm CONTAINER...",
 		Short: "Remove containers, by name or ID",
@@ -23,7 +25,7 @@ func (a *app) rmCommand() *cobra.Command {
 			}
 			var errs []error
 			for _, ref := range args {
-				if err := s.Remove(cmd.Context(), ref, force); err != nil {
+				if err := s.Remove(cmd.Context(), ref, how); err != nil {
 					errs = append(errs, err)
 					continue
 				}
@@ -32,7 +34,7 @@ func (a *app) rmCommand() *cobra.Command {
 			return errors.Join(errs...)
 		}),
 	}
-	cmd.Flags().BoolVarP(&force, "force", "f", false, "kill those that run")
-	cmd.Flags().BoolP("volumes", "v", false, "for docker's sake: volumes have names, and stay")
+	cmd.Flags().BoolVarP(&how.Force, "force", "f", false, "kill those that run")
+	cmd.Flags().BoolVarP(&how.Volumes, "volumes", "v", false, "remove volumes without a name, which were made for them, too")
 	return cmd
 }

@@ -79,7 +79,7 @@ func (a *app) prepare(ctx context.Context, signals <-chan os.Signal, ref string,
 	if err != nil {
 		return fmt.Errorf("image %q: %w", ref, err)
 	}
-	if err := inherit(o, img.Config); err != nil {
+	if err := errors.Join(inherit(o, img.Config), imageVolumes(o, img.Config.Volumes)); err != nil {
 		return fmt.Errorf("image %q: %w", ref, err)
 	}
 	if o.Kernel == "" {

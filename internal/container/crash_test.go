@@ -172,6 +172,6 @@ func TestDamaged(t *testing.T) {
 	if list, err := s.List(); err != nil || len(list) != 1 || list[0].Status != Damaged {
 		t.Errorf("%+v, %v; want it damaged", list, err)
 	}
-	must(t, s.Remove(t.Context(), "name", false))
+	must(t, s.Remove(t.Context(), "name", Removal{}))
 	checkLeft(t, s, "")
 }

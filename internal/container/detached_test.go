@@ -76,11 +76,11 @@ func TestCreateStart(t *testing.T) {
 			t.Fatalf("%+v, %v; want it running", c.State, err)
 		}
 	}
-	if err := s.Remove(t.Context(), "name", false); err == nil {
+	if err := s.Remove(t.Context(), "name", Removal{}); err == nil {
 		t.Error("a running container was removed")
 	}
 	must(t, s.Rename("name", "other"))
-	must(t, s.Remove(t.Context(), "other", true))
+	must(t, s.Remove(t.Context(), "other", Removal{Force: true}))
 	checkLeft(t, s, "")
 }
 
@@ -154,7 +154,7 @@ func TestKilledAtRandom(t *testing.T) {
 		if err != nil || c.Up() || c.Status == Exited && c.Exit.Code != 3 {
 			t.Fatalf("%+v, %v", c.State, err)
 		}
-		must(t, s.Remove(t.Context(), "name", false))
+		must(t, s.Remove(t.Context(), "name", Removal{}))
 		checkLeft(t, s, "")
 	}
 }

@@ -98,7 +98,7 @@ func TestEvents(t *testing.T) {
 		t.Errorf("%v", e.Attributes)
 	}
 	_ = vmm.Wait()
-	must(t, s.Remove(t.Context(), "new", false))
+	must(t, s.Remove(t.Context(), "new", Removal{}))
 	expect("destroy")
 	cancel()
 	if err := <-ended; err != nil && !errors.Is(err, context.Canceled) {

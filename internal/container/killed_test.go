@@ -88,8 +88,8 @@ var killables = map[string]killable{
 		return leave()
 	}},
 	"rename": {needs: "create", do: func(_ context.Context, s *Store) error { return s.Rename("box", "crate") }},
-	"rm":     {needs: "create", do: func(ctx context.Context, s *Store) error { return s.Remove(ctx, "box", false) }},
-	"rm -f":  {needs: "run -d", boots: true, do: func(ctx context.Context, s *Store) error { return s.Remove(ctx, "box", true) }},
+	"rm":     {needs: "create", do: func(ctx context.Context, s *Store) error { return s.Remove(ctx, "box", Removal{}) }},
+	"rm -f":  {needs: "run -d", boots: true, do: func(ctx context.Context, s *Store) error { return s.Remove(ctx, "box", Removal{Force: true}) }},
 	"prune": {needs: "create", do: func(ctx context.Context, s *Store) error {
 		_, _, err := s.Prune(ctx)
 		return err
@@ -261,7 +261,7 @@ func checkKilled(t *testing.T, s *Store) {
 		if c.Name == "box" {
 			must(t, s.Rename(c.ID, "crate")) // again, perhaps
 		}
-		must(t, s.Remove(t.Context(), c.ID, true))
+		must(t, s.Remove(t.Context(), c.ID, Removal{Force: true}))
 	}
 	for _, name := range []string{"network create", "volume create"} {
 		_ = killables[name].do(t.Context(), s) // it may be there
@@ -270,7 +270,7 @@ func checkKilled(t *testing.T, s *Store) {
 	must(t, killables["rename"].do(t.Context(), s))
 	if len(list) == 0 { // else one of them was started
 		must(t, killables["run -d"].do(t.Context(), s))
-		must(t, s.Remove(t.Context(), "box", true))
+		must(t, s.Remove(t.Context(), "box", Removal{Force: true}))
 	}
 	_, _, err = s.Prune(t.Context())
 	must(t, err)

@@ -113,9 +113,10 @@ func (c *Container) leftover() bool {
 	return c.Status == Created && !c.Kept || c.Remove && !c.Up() && c.Status != Created
 }
 
-// remove takes a container away, of which the caller has the lock. The name goes
-// first and the folder's config.json next: a remover that is killed leaves what
-// sweep takes for a container that was never finished.
+// remove takes a container away, of which the caller has the lock, with the
+// anonymous volumes that it still has. The name goes first and the folder's
+// config.json next: a remover that is killed leaves what sweep takes for a container
+// that was never finished.
 func (s *Store) remove(id string) error {
 	dir := s.path(containersDir, id)
 	if err := s.release(id); err != nil {
@@ -125,5 +126,8 @@ func (s *Store) remove(id string) error {
 		return err
 	}
 	s.leave(id)
+	if err := s.dropVolumes(dir); err != nil {
+		return err
+	}
 	return os.RemoveAll(dir)
 }

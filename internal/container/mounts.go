@@ -3,6 +3,7 @@ package container
 import (
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -33,6 +34,9 @@ type Mount struct {
 	// Path is where, in the container: absolute and clean.
 	Path     string
 	ReadOnly bool
+	// Anonymous says that nobody named the volume: it was made for this container,
+	// and its Source up.
+	Anonymous bool `json:",omitempty"`
 	// NoCopy leaves an empty volume empty, whatever the image has there.
 	NoCopy bool `json:",omitempty"`
 	// RootDisk and RootFS are an image's.
@@ -46,9 +50,16 @@ func shared(mounts []Mount) []Mount {
 	return slices.DeleteFunc(slices.Clone(mounts), func(m Mount) bool { return m.Type != BindMount })
 }
 
+// anonymousFile begins the names of anonymous volumes' disks: they go with the
+// container, though nothing else of it may be left to tell.
+const anonymousFile = "anonymous."
+
 // file is the disk's name in the container's folder.
 func (m Mount) file() string {
-	if m.Type == VolumeMount {
+	switch {
+	case m.Anonymous:
+		return anonymousFile + m.Source
+	case m.Type == VolumeMount:
 		return "volume." + m.Source
 	}
 	return fmt.Sprintf("image.%x", m.Path) // a path is none for a file's name
@@ -104,7 +115,7 @@ func (s *Store) takeDisks(dir string, mounts []Mount) error {
 		}
 		taken[path] = true
 		if m.Type == VolumeMount {
-			err = volumes.Take(m.Source, path)
+			err = volumes.Take(m.Source, path, m.Anonymous)
 		} else {
 			err = link(m.RootDisk, path)
 		}
@@ -113,6 +124,32 @@ func (s *Store) takeDisks(dir string, mounts []Mount) error {
 		}
 	}
 	return nil
+}
+
+// eachAnonymous does something with each anonymous volume's disk in a container's
+// folder.
+func eachAnonymous(dir string, do func(name, path string) error) error {
+	paths, err := filepath.Glob(filepath.Join(dir, anonymousFile+"*"))
+	for _, path := range paths {
+		err = errors.Join(err, do(strings.TrimPrefix(filepath.Base(path), anonymousFile), path))
+	}
+	return err
+}
+
+// dropVolumes removes the anonymous volumes of a container that goes.
+func (s *Store) dropVolumes(dir string) error {
+	return eachAnonymous(dir, func(name, path string) error {
+		volumes, err := s.Volumes()
+		if err != nil {
+			return err
+		}
+		return volumes.Drop(name, path)
+	})
+}
+
+// keepVolumes has them stay.
+func keepVolumes(dir string) error {
+	return eachAnonymous(dir, func(_, path string) error { return os.Remove(path) })
 }
 
 // planMounts gives a container the disks of its mounts, outer mounts first.

@@ -1,7 +1,10 @@
 package container
 
 import (
+	"os"
+	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/mvm-project/mvm/guestinit/proto"
@@ -39,5 +42,56 @@ func TestPlanShared(t *testing.T) {
 		if want := []string{"/inner", "/outer", "/file"}[i]; m.Source != want {
 			t.Errorf("share %d is %s, not %s", i, m.Source, want)
 		}
+	}
+}
+
+// TestAnonymousVolumes: they stay when a container is removed, and go with one of
+// --rm, with one that asks for it, and with one that could not be made.
+func TestAnonymousVolumes(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		rm     bool
+		how    Removal
+		killed bool // the remover, after config.json
+		want   string
+	}{
+		{name: "kept", want: "fresh named"},
+		{name: "asked", how: Removal{Volumes: true}, want: "named"},
+		{name: "--rm", rm: true, want: "named"},
+		{name: "killed", killed: true, want: "named"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s, o := testStore(t)
+			o.Name, o.Remove = "name", tt.rm
+			o.Mounts = []Mount{
+				{Type: VolumeMount, Source: "fresh", Anonymous: true, Path: "/a"},
+				{Type: VolumeMount, Source: "named", Path: "/b"},
+			}
+			id, lock, err := s.create(&o)
+			must(t, err)
+			c, err := s.fill(id, o)
+			must(t, err)
+			must(t, lock.Close())
+			if tt.killed {
+				must(t, os.Remove(filepath.Join(c.dir, configFile)))
+				must(t, s.Sweep())
+			} else {
+				must(t, s.Remove(t.Context(), "name", tt.how))
+			}
+			volumes, err := s.Volumes()
+			must(t, err)
+			list, err := volumes.List()
+			must(t, err)
+			var names []string
+			for _, v := range list {
+				names = append(names, v.Name)
+				if v.Holders != 0 || v.Nameless != (v.Name == "fresh") {
+					t.Errorf("%+v", v)
+				}
+			}
+			if got := strings.Join(names, " "); got != tt.want {
+				t.Errorf("volumes %q, want %q", got, tt.want)
+			}
+		})
 	}
 }

@@ -21,7 +21,7 @@ func (s *Store) Prune(ctx context.Context) (ids []string, freed int64, err error
 			continue
 		}
 		size := diskUse(s.path(containersDir, c.ID))
-		if err := s.Remove(ctx, c.ID, false); err != nil {
+		if err := s.Remove(ctx, c.ID, Removal{}); err != nil {
 			errs = append(errs, err) // started meanwhile, perhaps
 			continue
 		}

@@ -9,9 +9,15 @@ import (
 	"time"
 )
 
+// Removal says how a container is removed.
+type Removal struct {
+	Force   bool // kill it first, if it runs
+	Volumes bool // its anonymous volumes too
+}
+
 // Remove removes a container, by name, ID or the beginning of an ID. One that
-// runs is refused, or killed first if force is set.
-func (s *Store) Remove(ctx context.Context, ref string, force bool) error {
+// runs is refused without force.
+func (s *Store) Remove(ctx context.Context, ref string, how Removal) error {
 	id, err := s.find(ref)
 	if err != nil {
 		return err
@@ -19,7 +25,7 @@ func (s *Store) Remove(ctx context.Context, ref string, force bool) error {
 	dir := s.path(containersDir, id)
 	c, err := read(dir)
 	if err == nil && c.Up() {
-		if !force {
+		if !how.Force {
 			return fmt.Errorf("container %s is running: end it first (mvm stop), or remove it with --force", ref)
 		}
 		if err := c.VMM.kill(); err != nil {
@@ -34,7 +40,13 @@ func (s *Store) Remove(ctx context.Context, ref string, force bool) error {
 		return fmt.Errorf("remove container %s: %w", ref, err)
 	}
 	defer func() { _ = lock.Close() }()
-	if err := s.remove(id); err != nil {
+	if !how.Volumes && !c.Remove { // as --rm says
+		err = keepVolumes(dir)
+	}
+	if err == nil {
+		err = s.remove(id)
+	}
+	if err != nil {
 		return fmt.Errorf("remove container %s: %w", ref, err)
 	}
 	return nil

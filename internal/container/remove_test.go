@@ -31,10 +31,10 @@ func TestRemoveRunning(t *testing.T) {
 		o.Name, o.Remove, o.Process.Args = "name", remove, splitActs("start hang")
 		wait := runHanging(t, s, o)
 		must(t, s.Sweep())
-		if err := s.Remove(t.Context(), "name", false); err == nil || !strings.Contains(err.Error(), "--force") {
+		if err := s.Remove(t.Context(), "name", Removal{}); err == nil || !strings.Contains(err.Error(), "--force") {
 			t.Errorf("remove without force: %v", err)
 		}
-		must(t, s.Remove(t.Context(), "name", true))
+		must(t, s.Remove(t.Context(), "name", Removal{Force: true}))
 		if err := wait(); err == nil || !strings.Contains(err.Error(), "killed by signal 9") {
 			t.Errorf("the command of a killed container says %v", err)
 		}

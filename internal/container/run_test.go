@@ -80,7 +80,7 @@ func checkLeft(t *testing.T, s *Store, status Status) {
 	if id, err := s.find("name"); err != nil || id != list[0].ID {
 		t.Errorf("its name means %q, %v; want %s", id, err, list[0].ID)
 	}
-	if err := s.Remove(t.Context(), "name", false); err != nil {
+	if err := s.Remove(t.Context(), "name", Removal{}); err != nil {
 		t.Fatal(err)
 	}
 	checkLeft(t, s, "")

@@ -8,6 +8,7 @@
 //	    image                     its root disk: a hard link into the image store
 //	    layer                     its writable layer, a sparse ext4 image
 //	    volume.NAME               a volume's disk: a hard link into ROOT/volumes
+//	    anonymous.NAME            the same of a volume that was made for this container
 //	    vsock_1024                where the guest's connections arrive, while it runs
 //	ROOT/names/NAME -> ID         a symbolic link: made or refused in one system call
 //	ROOT/layers/                  blank file systems, by size

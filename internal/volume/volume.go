@@ -99,13 +99,13 @@ func (s *Store) Create(v Volume) error {
 }
 
 // Take makes path a hard link to the disk of the volume of that name, which is
-// made if it is missing.
-func (s *Store) Take(name, path string) error {
+// made if it is missing, nameless or not.
+func (s *Store) Take(name, path string, nameless bool) error {
 	if err := CheckName(name); err != nil {
 		return err
 	}
 	return s.locked(func() error {
-		err := s.create(Volume{Name: name, Size: ext4.DefaultSize})
+		err := s.create(Volume{Name: name, Size: ext4.DefaultSize, Nameless: nameless})
 		if err != nil && !errors.Is(err, ErrExists) {
 			return err
 		}
@@ -113,6 +113,24 @@ func (s *Store) Take(name, path string) error {
 			return fmt.Errorf("take the volume %s: %w", name, err)
 		}
 		return nil
+	})
+}
+
+// Drop removes path, a link of Take's, and the volume with it if no other container
+// has that.
+func (s *Store) Drop(name, path string) error {
+	if err := CheckName(name); err != nil {
+		return err
+	}
+	return s.locked(func() error {
+		if err := os.Remove(path); err != nil {
+			return fmt.Errorf("give up the volume %s: %w", name, err)
+		}
+		var st unix.Stat_t
+		if err := unix.Stat(s.path(name, diskFile), &st); err != nil || st.Nlink > 1 {
+			return nil //nolint:nilerr // it is gone
+		}
+		return folder.Remove(s.dir, name)
 	})
 }
 

@@ -43,8 +43,8 @@ func TestLife(t *testing.T) {
 		t.Errorf("made twice: %v", err)
 	}
 	link := filepath.Join(t.TempDir(), "link")
-	must(t, s.Take("a", link)) // made for that
-	must(t, s.Take("b", link+"2"))
+	must(t, s.Take("a", link, false)) // made for that
+	must(t, s.Take("b", link+"2", false))
 	if got := names(t, s); got != "a b" {
 		t.Errorf("volumes %q", got)
 	}
@@ -76,7 +76,7 @@ func TestNames(t *testing.T) {
 	s := open(t)
 	for _, name := range []string{"", ".", "..", "-a", "a/b", "a b", ".new-1", strings.Repeat("a", 129), "a\n"} {
 		link := filepath.Join(t.TempDir(), "link")
-		if s.Create(Volume{Name: name, Size: ext4.MinSize}) == nil || s.Take(name, link) == nil || s.Remove(name) == nil {
+		if s.Create(Volume{Name: name, Size: ext4.MinSize}) == nil || s.Take(name, link, false) == nil || s.Remove(name) == nil {
 			t.Errorf("%q was taken", name)
 		}
 		if _, err := s.Get(name); err == nil {
@@ -112,7 +112,7 @@ func TestTogether(t *testing.T) {
 		all.Go(func() {
 			for range 10 {
 				link := filepath.Join(dir, string(rune('a'+i)))
-				if err := s.Take("v", link); err != nil {
+				if err := s.Take("v", link, false); err != nil {
 					t.Error(err)
 					return
 				}
@@ -134,4 +134,29 @@ func TestTogether(t *testing.T) {
 	if got := names(t, s); got != "" {
 		t.Errorf("left: %q", got)
 	}
+}
+
+// TestDrop: a volume goes with the last container that has it.
+func TestDrop(t *testing.T) {
+	s := open(t)
+	one, two := filepath.Join(t.TempDir(), "link"), filepath.Join(t.TempDir(), "link")
+	must(t, s.Take("a", one, true))
+	must(t, s.Take("a", two, false))
+	if a, err := s.Get("a"); err != nil || !a.Nameless || a.Holders != 2 {
+		t.Errorf("%+v, %v", a, err)
+	}
+	must(t, s.Drop("a", one))
+	if a, err := s.Get("a"); err != nil || a.Holders != 1 {
+		t.Errorf("%+v, %v", a, err)
+	}
+	if err := s.Drop("a", one); err == nil {
+		t.Error("given up twice")
+	}
+	must(t, s.Drop("a", two))
+	if got := names(t, s); got != "" {
+		t.Errorf("volumes %q", got)
+	}
+	must(t, s.Take("a", one, true))
+	must(t, os.RemoveAll(s.path("a"))) // by a user's own hand
+	must(t, s.Drop("a", one))
 }
