@@ -5,6 +5,7 @@ go 1.26.3
 require (
 	github.com/bobuhiro11/gokvm v0.0.8-0.20231003020000-f53faca69d28
 	github.com/docker/go-units v0.5.0
+	github.com/elastic/go-seccomp-bpf v1.6.0
 	github.com/erofs/go-erofs v0.3.1
 	github.com/gofrs/flock v0.13.2
 	github.com/google/go-cmp v0.7.0

@@ -12,6 +12,7 @@ import (
 	"kernel.org/pub/linux/libs/security/libcap/psx"
 
 	"github.com/mvm-project/mvm/internal/ninep"
+	"github.com/mvm-project/mvm/internal/seccomp"
 )
 
 // confine gives up all but the folders: other files, other processes, the network,
@@ -28,6 +29,16 @@ func confine(shares []ninep.Share) error {
 		return fmt.Errorf("give up new privileges: %w", errno)
 	}
 	return dropRights()
+}
+
+// rules are the system calls of packages ninep, and net for the guest's connections,
+// of which the socket is there.
+func rules() seccomp.Rules {
+	return seccomp.Rules{Calls: []string{
+		"accept4", "fchmod", "fchmodat", "fchownat", "fdatasync", "fstatfs", "fsync", "ftruncate", "getdents64", "getsockname",
+		"getxattr", "linkat", "listxattr", "mkdirat", "mknodat", "newfstatat", "openat", "openat2", "pread64", "pwrite64", "readlinkat",
+		"removexattr", "renameat", "renameat2", "setxattr", "symlinkat", "truncate", "unlinkat", "utimensat", "writev",
+	}}
 }
 
 // What a folder may be used for: nothing there is executed, and no device made.

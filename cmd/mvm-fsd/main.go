@@ -28,7 +28,7 @@ import (
 	"github.com/mvm-project/mvm/internal/sidecar"
 )
 
-func main() { sidecar.Main("mvm-fsd", prepare) }
+func main() { sidecar.Main("mvm-fsd", rules(), prepare) }
 
 // prepare has the folders served, until the link ends.
 func prepare() (serve func() error, err error) {

@@ -110,7 +110,7 @@ func TestLife(t *testing.T) {
 	}
 	pid := f.cmd.Process.Pid
 	// CHOWN, DAC_OVERRIDE, FOWNER, FSETID
-	for field, want := range map[string]string{"CapEff": "000000000000001b", "CapPrm": "000000000000001b", "NoNewPrivs": "1", "Umask": "0000"} {
+	for field, want := range map[string]string{"CapEff": "000000000000001b", "CapPrm": "000000000000001b", "NoNewPrivs": "1", "Seccomp": "2", "Umask": "0000"} {
 		if got := status(t, pid, field); got != want {
 			t.Errorf("%s is %q, not %q (as root)", field, got, want)
 		}

@@ -10,6 +10,8 @@ import (
 	"github.com/landlock-lsm/go-landlock/landlock"
 	"golang.org/x/sys/unix"
 	"kernel.org/pub/linux/libs/security/libcap/psx"
+
+	"github.com/mvm-project/mvm/internal/seccomp"
 )
 
 // nobody is the user without rights.
@@ -40,6 +42,18 @@ func confine(readable ...string) error {
 		return fmt.Errorf("give up root's rights: %w", err)
 	}
 	return nil
+}
+
+// rules are the system calls of packages usernet and net, and to read what tells of
+// names.
+func rules() seccomp.Rules {
+	return seccomp.Rules{
+		Calls: []string{
+			"accept4", "bind", "connect", "getdents64", "getpeername", "getsockname", "getsockopt", "listen", "newfstatat", "openat",
+			"readlinkat", "recvfrom", "recvmsg", "sendmsg", "sendto", "setsockopt", "shutdown", "writev",
+		},
+		Sockets: []uint64{unix.AF_INET, unix.AF_INET6},
+	}
 }
 
 // restrict leaves of the file system what tells of the host's name servers, and of

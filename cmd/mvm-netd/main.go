@@ -28,7 +28,7 @@ func main() {
 	// netstack logs what a guest makes it see, to the user's terminal. Its loggers
 	// share this one from their beginning: a new one would not be theirs.
 	log.Log().Emitter = log.GoogleEmitter{Writer: &log.Writer{Next: io.Discard}}
-	sidecar.Main("mvm-netd", prepare)
+	sidecar.Main("mvm-netd", rules(), prepare)
 }
 
 // prepare makes the network, which serves until the link ends.

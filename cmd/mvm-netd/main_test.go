@@ -125,7 +125,7 @@ func TestLife(t *testing.T) {
 		t.Fatalf("%+v, %v", r, err)
 	}
 	pid := n.cmd.Process.Pid
-	for field, want := range map[string]string{"Uid": "65534 65534 65534 65534", "Groups": "", "CapEff": "0000000000000000", "NoNewPrivs": "1"} {
+	for field, want := range map[string]string{"Uid": "65534 65534 65534 65534", "Groups": "", "CapEff": "0000000000000000", "NoNewPrivs": "1", "Seccomp": "2"} {
 		if got := status(t, pid, field); got != want {
 			t.Errorf("%s is %q, not %q (as root)", field, got, want)
 		}

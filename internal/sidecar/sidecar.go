@@ -11,6 +11,8 @@ import (
 	"runtime"
 	"runtime/debug"
 	"syscall"
+
+	"github.com/mvm-project/mvm/internal/seccomp"
 )
 
 // File descriptors of a sidecar besides the standard ones; what it is to be comes on
@@ -31,21 +33,25 @@ type Word struct {
 const StatusFailed = 125
 
 // Main is the life of the sidecar of that name. open makes it ready, with no more
-// rights than it needs; serve ends when the link does.
-func Main(name string, open func() (serve func() error, err error)) {
+// rights than it needs; serve, which ends when the link does, has no other system
+// calls than those of the rules.
+func Main(name string, rules seccomp.Rules, open func() (serve func() error, err error)) {
 	debug.SetGCPercent(50) // it carries data, and keeps little
 	signal.Ignore(syscall.SIGINT, syscall.SIGHUP, syscall.SIGTERM, syscall.SIGPIPE)
-	if err := run(open); err != nil {
+	if err := run(rules, open); err != nil {
 		fmt.Fprintf(os.Stderr, "%s: %v\n", name, err)
 		os.Exit(StatusFailed)
 	}
 }
 
-func run(open func() (serve func() error, err error)) error {
+func run(rules seccomp.Rules, open func() (serve func() error, err error)) error {
 	syscall.CloseOnExec(Link)
 	syscall.CloseOnExec(Ready)
 	ready := os.NewFile(Ready, "ready")
 	serve, why := open()
+	if why == nil {
+		why = rules.Apply()
+	}
 	w := Word{}
 	if why != nil {
 		w.Error = why.Error()
