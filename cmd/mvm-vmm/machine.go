@@ -125,7 +125,9 @@ const (
 
 // again says whether the container is to be restarted.
 func (v *machine) again(answer control.Message, failures int) bool {
+	v.mu.Lock()
 	r := v.start.Spec.Restart
+	v.mu.Unlock()
 	good := answer.Exit != nil && answer.Exit.Code == 0
 	refused := answer.Exit != nil && answer.Exit.Error != ""
 	lost := slices.ContainsFunc(v.helpers, (*helper).lost)

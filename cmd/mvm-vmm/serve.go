@@ -163,6 +163,9 @@ func (v *machine) change(c control.Change) error {
 	if err != nil {
 		return err
 	}
+	if c.Restart != nil && !v.isDetached() {
+		return errors.New("it runs in the foreground, and ends with its command: only one that was started with -d is restarted")
+	}
 	if c.Guest != nil {
 		reply, err := s.ask(proto.Request{Update: &proto.Update{Container: s.container, Limits: *c.Guest}})
 		if err != nil {
@@ -177,6 +180,12 @@ func (v *machine) change(c control.Change) error {
 	defer v.mu.Unlock()
 	v.start.Spec.Apply(c)
 	return nil
+}
+
+func (v *machine) isDetached() bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.detached
 }
 
 // measure tells what has passed the devices' limits.

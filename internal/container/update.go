@@ -13,7 +13,7 @@ import (
 	"github.com/mvm-project/mvm/vmm"
 )
 
-// Update is a change of a container's limits. What is 0, or nil, stays.
+// Update is a change of a container's limits and restart policy. What is 0, or nil, stays.
 type Update struct {
 	CPUs CPUs
 	// Memory is in bytes.
@@ -21,6 +21,7 @@ type Update struct {
 	// PIDs is how many processes and threads it may have; proto.Unlimited: any.
 	PIDs    int64
 	Devices vmm.Limits
+	Restart *control.Restart
 }
 
 // Update changes a container's limits, at once if it runs. What its microVM was
@@ -31,9 +32,13 @@ func (s *Store) Update(ctx context.Context, ref string, u Update) error {
 		return err
 	}
 	c, err := read(s.path(containersDir, id))
-	if err == nil && c.Up() {
+	switch {
+	case err != nil:
+	case c.Remove && u.Restart != nil && *u.Restart != (control.Restart{}):
+		err = errors.New("it is removed when it has ended (--rm), and cannot be restarted")
+	case c.Up():
 		err = s.updateRunning(ctx, &c, u)
-	} else if err == nil {
+	default:
 		err = s.updateIdle(ctx, id, u)
 	}
 	if err != nil {
@@ -80,7 +85,7 @@ func (s *Store) rewrite(id string, change func(*Config)) error {
 
 // running is what changes of a container that runs.
 func (u Update) running(spec control.Spec) (control.Change, error) {
-	c := control.Change{Devices: u.Devices}
+	c := control.Change{Devices: u.Devices, Restart: u.Restart}
 	most := CPUs(spec.VM.VCPUs) * oneCPU
 	if u.CPUs > most {
 		return c, fmt.Errorf("it runs on %d vCPUs: stop it first to give it more", spec.VM.VCPUs)
@@ -103,7 +108,7 @@ func (u Update) running(spec control.Spec) (control.Change, error) {
 
 // idle changes one that does not run: its next microVM.
 func (u Update) idle(spec *control.Spec) {
-	c := control.Change{Guest: &proto.Limits{PIDs: u.PIDs}, Devices: u.Devices}
+	c := control.Change{Guest: &proto.Limits{PIDs: u.PIDs}, Devices: u.Devices, Restart: u.Restart}
 	if u.CPUs != 0 {
 		spec.VM.VCPUs = u.CPUs.VCPUs()
 		if c.Guest.CPUMicros = u.CPUs.bound(); c.Guest.CPUMicros == 0 {

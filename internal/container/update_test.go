@@ -46,6 +46,19 @@ func TestUpdateRunning(t *testing.T) {
 	}
 }
 
+// TestUpdateRestart: what goes with its end is not restarted.
+func TestUpdateRestart(t *testing.T) {
+	s, o := testStore(t)
+	o.Name, o.Remove = "box", true
+	if _, err := s.Create(o); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Update(t.Context(), "box", Update{Restart: &control.Restart{Always: true}}); err == nil || !strings.Contains(err.Error(), "(--rm)") {
+		t.Errorf("error %v", err)
+	}
+	must(t, s.Update(t.Context(), "box", Update{Restart: &control.Restart{}}))
+}
+
 func TestUpdateIdle(t *testing.T) {
 	s, o := testStore(t)
 	o.CPUs, o.Memory, o.Name = oneCPU, 64<<20, "box"
@@ -66,6 +79,11 @@ func TestUpdateIdle(t *testing.T) {
 	l = c.Spec.Container.Limits
 	if c.Spec.VM.VCPUs != 1 || l.CPUMicros != 0 || l.PIDs != 0 || c.Spec.VM.Memory != 512<<20 || c.Spec.VM.Disks[0].Limits.Ops != nil {
 		t.Errorf("%+v, %+v", c.Spec.VM, l)
+	}
+	must(t, s.Update(t.Context(), "box", Update{Restart: &control.Restart{Failures: true, Max: 2}}))
+	must(t, s.Update(t.Context(), "box", Update{PIDs: 3}))
+	if c, err = s.Find("box"); err != nil || c.Spec.Restart != (control.Restart{Failures: true, Max: 2}) || c.Spec.Container.Limits.PIDs != 3 {
+		t.Errorf("%+v, %v", c.Spec, err)
 	}
 	if err := s.Update(t.Context(), "nosuch", Update{}); err == nil || !strings.Contains(err.Error(), "no container") {
 		t.Error(err)

@@ -11,6 +11,8 @@ type Change struct {
 	Guest *proto.Limits `json:",omitempty"`
 	// Devices are limits of its devices.
 	Devices vmm.Limits
+	// Restart is its policy; nil: that stays.
+	Restart *Restart `json:",omitempty"`
 }
 
 // Measure is answered with Traffic.
@@ -19,6 +21,9 @@ type Measure struct{}
 // Apply makes s what a container is after a change.
 func (s *Spec) Apply(c Change) {
 	s.VM.Limit(c.Devices)
+	if c.Restart != nil {
+		s.Restart = *c.Restart
+	}
 	if c.Guest == nil {
 		return
 	}
