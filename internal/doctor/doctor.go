@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 
+	"github.com/mvm-project/mvm/internal/network/bridge"
 	"github.com/mvm-project/mvm/vmm/pvm"
 )
 
@@ -42,7 +43,7 @@ func Look() Report {
 		interpreted, err := pvm.Detect(sys)
 		checks = append(checks, flavour(KindOf(sys, interpreted), err), capabilities(extensions()))
 	}
-	return report(append(checks, memory(proc), mke2fs(exec.LookPath), tun(openTUN()))...)
+	return report(append(checks, memory(proc), mke2fs(exec.LookPath), tun(openTUN()), bridges(os.Geteuid(), bridge.Probe))...)
 }
 
 // report sums checks up.

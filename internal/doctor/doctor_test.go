@@ -132,6 +132,10 @@ func TestChecks(t *testing.T) {
 		"tun":                {tun(nil), Good, "opens", ""},
 		"tun, no module":     {tun(unix.ENODEV), Weak, "cannot be used", "modprobe tun"},
 		"tun, not permitted": {tun(unix.EACCES), Weak, "cannot be used", "root"},
+
+		"bridges":            {bridges(0, func() error { return nil }), Good, "can be made", ""},
+		"bridges, no module": {bridges(0, func() error { return unix.EOPNOTSUPP }), Weak, "cannot be made: operation not supported", "modprobe -a tun bridge nf_tables"},
+		"bridges, no root":   {bridges(1000, nil), Weak, "only root", "--network user"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := tt.got

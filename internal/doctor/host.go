@@ -64,6 +64,20 @@ func openTUN() error {
 	return f.Close()
 }
 
+// bridges judges whether there can be bridge networks.
+func bridges(uid int, probe func() error) Check {
+	c := Check{Name: "bridge networks", Level: Good, Found: "can be made"}
+	if uid != 0 {
+		c.Level, c.Found, c.Advice = Weak, "only root can make them", "run mvm as root for --network bridge: --network user needs no rights"
+		return c
+	}
+	if err := probe(); err != nil {
+		c.Level, c.Found = Weak, "cannot be made: "+err.Error()
+		c.Advice = "load what is missing (modprobe -a tun bridge nf_tables nft_chain_nat nft_masq), or do without: --network user needs none of it"
+	}
+	return c
+}
+
 // tun judges what opening the TUN device gave.
 func tun(err error) Check {
 	c := Check{Name: tunPath, Level: Good, Found: "opens"}
