@@ -149,6 +149,7 @@ func times(c *check) {
 	c.ok(f.Close(), "close")
 	after := c.stat("file")
 	c.that(after.Mtim.Nano() > mt.UnixNano() && after.Ctim.Nano() >= st.Ctim.Nano(), "a write leaves %v", after.Mtim)
+	c.that(after.Mtim.Nsec != 0, "the time of a write is in whole seconds")
 	c.ok(os.Symlink("nowhere", c.at("link")), "symlink")
 	ts := []unix.Timespec{{Sec: 1}, {Sec: 2}}
 	c.ok(unix.UtimesNanoAt(unix.AT_FDCWD, c.at("link"), ts, unix.AT_SYMLINK_NOFOLLOW), "utimes of a link")
