@@ -114,15 +114,15 @@ func (c *Container) leftover() bool {
 }
 
 // remove takes a container away, of which the caller has the lock, with the
-// anonymous volumes that it still has. The name goes first and the folder's
-// config.json next: a remover that is killed leaves what sweep takes for a container
-// that was never finished.
+// anonymous volumes that it still has. Its config.json goes first and its folder last:
+// a remover that is killed leaves what sweep takes for a container that was never
+// finished, and not one that has lost its name.
 func (s *Store) remove(id string) error {
 	dir := s.path(containersDir, id)
-	if err := s.release(id); err != nil {
+	if err := ignoreMissing(os.Remove(filepath.Join(dir, configFile))); err != nil {
 		return err
 	}
-	if err := ignoreMissing(os.Remove(filepath.Join(dir, configFile))); err != nil {
+	if err := s.release(id); err != nil {
 		return err
 	}
 	s.leave(id)

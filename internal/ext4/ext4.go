@@ -64,22 +64,21 @@ func (t Templates) Make(path string, size int64, folders ...string) error {
 }
 
 // makeTemplate formats a file, which is there as a whole or not at all. It needs the
-// folder's lock.
+// folder's lock. Its name is given last: after that nobody looks for what a killed one
+// has left.
 func makeTemplate(path string, size int64, folders []string) error {
-	tmp, err := os.MkdirTemp(filepath.Dir(path), folder.Unstable)
+	f, err := os.CreateTemp(filepath.Dir(path), folder.Unstable)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = os.RemoveAll(tmp) }()
-	f, err := os.OpenFile(filepath.Join(tmp, "disk"), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = f.Close() }()
+	defer func() {
+		_ = f.Close()
+		_ = os.Remove(f.Name()) // there is none if all went well
+	}()
 	if err := f.Truncate(size); err != nil {
 		return err
 	}
-	if err := format(f.Name(), tmp, folders); err != nil {
+	if err := format(f.Name(), folders); err != nil {
 		return err
 	}
 	if err := f.Sync(); err != nil {
@@ -93,14 +92,18 @@ func makeTemplate(path string, size int64, folders []string) error {
 // is no space kept for root, none for growth and few copies of the superblock.
 // The first block that a guest allocates makes it read the bitmaps of a whole
 // flexible group: it is of two (-G; with one mke2fs 1.47 counts wrong), and the
-// folders, which are made in tmp first, are there.
-func format(path, tmp string, folders []string) error {
+// folders, which are made beside the file first, are there.
+func format(path string, folders []string) error {
 	program, err := findMke2fs()
 	if err != nil {
 		return err
 	}
-	content := filepath.Join(tmp, "content")
-	if err := os.Mkdir(content, 0o755); err != nil {
+	content, err := os.MkdirTemp(filepath.Dir(path), folder.Unstable)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.RemoveAll(content) }()
+	if err := os.Chmod(content, 0o755); err != nil { // it becomes the root
 		return err
 	}
 	for _, name := range folders {
