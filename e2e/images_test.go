@@ -27,8 +27,8 @@ import (
 	"github.com/mvm-project/mvm/e2e/vhost"
 )
 
-// images makes the folder of images that the suite loads: a busybox, a Debian with
-// python and nginx, and the programs of programs/. Each was pushed to a real
+// images makes the folder of images that the suite loads: a busybox, Debians with
+// servers and tools, and the programs of programs/. Each was pushed to a real
 // registry that wants a password, pulled back by mvm, and saved by it.
 func images(ctx context.Context, t *testing.T) string {
 	t.Helper()
@@ -48,7 +48,8 @@ func images(ctx context.Context, t *testing.T) string {
 	push(ctx, t, srv.Host, "nginx:test", v1.Config{Cmd: []string{"sh", "-c", "nginx && exec python3 /srv/get.py"}, Env: env}, base, site)
 	push(ctx, t, srv.Host, "programs:test", v1.Config{Env: []string{"PATH=/"}}, programsLayer(ctx, t))
 	push(ctx, t, srv.Host, "redis:test", v1.Config{Cmd: strings.Fields(redis), Env: env, Volumes: map[string]struct{}{"/var/lib/redis": {}}}, debian(ctx, t, "redis-server,redis-tools,dash,coreutils"))
-	return fetch(ctx, t, srv.Host, "busybox:test", "python:test", "nginx:test", "programs:test", "redis:test")
+	push(ctx, t, srv.Host, "tools:test", v1.Config{Env: env}, debian(ctx, t, "git,sqlite3,dash,coreutils"))
+	return fetch(ctx, t, srv.Host, "busybox:test", "python:test", "nginx:test", "programs:test", "redis:test", "tools:test")
 }
 
 // fetch pulls images with mvm and saves each as NAME.tar, under its short name.
@@ -160,6 +161,9 @@ const redis = "redis-server --bind 0.0.0.0 --protected-mode no --dir /var/lib/re
 // packages are what the Debian images of python and nginx are made of.
 const packages = "python3-minimal,nginx,dash,coreutils,base-passwd"
 
+// unwanted is what no image needs of its packages, and is large.
+const unwanted = "usr/share/doc usr/share/man usr/share/locale usr/share/i18n usr/share/perl usr/lib/*/perl"
+
 // debian is a layer with packages and the libraries they are linked to, made by
 // mmdebstrap and kept between runs.
 func debian(ctx context.Context, t *testing.T, packages string) []byte {
@@ -174,7 +178,7 @@ func debian(ctx context.Context, t *testing.T, packages string) []byte {
 	}
 	tmp := path + ".new"
 	cmd := exec.CommandContext(ctx, "mmdebstrap", "--variant=extract", "--format=tar", "--include="+packages,
-		"--customize-hook=rm -rf \"$1\"/usr/share/doc \"$1\"/usr/share/man \"$1\"/usr/share/locale",
+		"--extract-hook=cd \"$1\" && rm -rf "+unwanted,
 		"bookworm", tmp)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("mmdebstrap: %v\n%s", err, out)

@@ -70,6 +70,7 @@ func TestScripts(t *testing.T) {
 			e.Setenv("IMAGES", filepath.Join(here, "images"))
 			e.Setenv("HERE", here)
 			e.Setenv("MVM_KERNEL_ARGS", os.Getenv("MVM_KERNEL_ARGS"))
+			e.Setenv("LD_LIBRARY_PATH", os.Getenv("LD_LIBRARY_PATH")) // of programs that came along
 			e.Setenv("ROUNDS", strconv.Itoa(*rounds))
 			e.Setenv("BULK", strconv.Itoa(*bulk))
 			e.Setenv("EXECS", strconv.Itoa(*execs))

@@ -94,14 +94,22 @@ func programsFor(t *testing.T, script string) []string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !bytes.Contains(text, []byte("tmux -")) {
-		return nil
+	var paths []string
+	for call, program := range map[string]string{
+		"tmux -":         "tmux",
+		"\nexec git ":    "git",
+		"\nexec sqlite3": "sqlite3",
+	} {
+		if !bytes.Contains(text, []byte(call)) {
+			continue
+		}
+		path, err := exec.LookPath(program)
+		if err != nil {
+			t.Fatalf("%v: make test installs it", err)
+		}
+		paths = append(paths, path)
 	}
-	tmux, err := exec.LookPath("tmux")
-	if err != nil {
-		t.Fatalf("%v: make test installs it", err)
-	}
-	return []string{tmux}
+	return paths
 }
 
 // suite is what the scripts need, by the name it has beside them.
