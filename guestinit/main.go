@@ -79,7 +79,7 @@ func connect(port uint32) (*vsock.Conn, error) {
 func dial(m proto.Message) (conn, error) {
 	c, err := connect(proto.Port)
 	if err != nil {
-		return nil, fmt.Errorf("reach the host (is virtio-vsock in the kernel?): %w", err)
+		return nil, fmt.Errorf("reach the host (the kernel needs virtio-mmio and vsock): %w", err)
 	}
 	if err := proto.WriteMessage(c, m); err != nil {
 		_ = c.Close()
