@@ -4,13 +4,11 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sys/unix"
 
 	"github.com/mvm-project/mvm/guestinit/proto"
 	"github.com/mvm-project/mvm/internal/container"
@@ -139,14 +137,6 @@ type mountPoint struct {
 	Name                string `json:",omitempty"` // a volume's
 	Source, Destination string
 	RW                  bool
-}
-
-// signalName is a signal's name, or else its number.
-func signalName(sig syscall.Signal) string {
-	if name := unix.SignalName(sig); name != "" {
-		return name
-	}
-	return strconv.Itoa(int(sig))
 }
 
 func mountPoints(c container.Container) []mountPoint {

@@ -74,3 +74,11 @@ func realTime(name string) syscall.Signal {
 	}
 	return 0
 }
+
+// signalName is a signal's name, or else its number.
+func signalName(sig syscall.Signal) string {
+	if name := unix.SignalName(sig); name != "" {
+		return name
+	}
+	return strconv.Itoa(int(sig))
+}

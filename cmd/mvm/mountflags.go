@@ -73,9 +73,10 @@ func cleanTarget(dir string) (string, error) {
 	return path.Clean(dir), nil
 }
 
-// anonymousVolume is a volume for one container, mounted on dir.
-func anonymousVolume(dir string) container.Mount {
-	return container.Mount{Type: container.VolumeMount, Source: volume.RandomName(), Anonymous: true, Path: dir}
+// anonymous is a mount of a volume that nobody names: it is for one container.
+func anonymous(m container.Mount) container.Mount {
+	m.Type, m.Source, m.Anonymous = container.VolumeMount, volume.RandomName(), true
+	return m
 }
 
 // imageVolumes adds a fresh volume for each VOLUME of an image where the user has
@@ -88,7 +89,7 @@ func imageVolumes(o *container.Options, paths []string) error {
 		}
 		_, taken := o.Tmpfs[dir]
 		if !taken && !slices.ContainsFunc(o.Mounts, func(m container.Mount) bool { return m.Path == dir }) {
-			o.Mounts = append(o.Mounts, anonymousVolume(dir))
+			o.Mounts = append(o.Mounts, anonymous(container.Mount{Path: dir}))
 		}
 	}
 	return container.CheckMounts(*o)
@@ -99,9 +100,8 @@ func imageVolumes(o *container.Options, paths []string) error {
 func parseVolume(s string) (m container.Mount, err error) {
 	part := strings.Split(s, ":")
 	if len(part) == 1 {
-		m = anonymousVolume(s)
 		m.Path, err = cleanTarget(s)
-		return m, err
+		return anonymous(m), err
 	}
 	if len(part) > 3 {
 		return m, errors.New("want PATH, NAME:PATH or /SOURCE:PATH, then perhaps :ro or :nocopy")
@@ -195,7 +195,7 @@ func addMount(o *container.Options, s string) error {
 		return addTmpfs(o, m.Path, strings.Join(m.tmpfs, ","))
 	}
 	if m.Source == "" && m.Type == container.VolumeMount {
-		m.Source, m.Anonymous = volume.RandomName(), true
+		m.Mount = anonymous(m.Mount)
 	}
 	if m.Source == "" {
 		return errors.New("source= is missing")

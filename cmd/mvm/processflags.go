@@ -77,11 +77,7 @@ func parseShm(s string) (int64, error) {
 	if s == "" {
 		return 0, nil
 	}
-	n, err := units.RAMInBytes(s)
-	if err != nil || n < pageSize {
-		return 0, fmt.Errorf("bad size %q: want a number with a unit, such as 64m or 1g", s)
-	}
-	return n, nil
+	return parseRAM(s, "64m or 1g")
 }
 
 // parseSysctls reads NAME=VALUE each; of several for a name the last counts.

@@ -156,9 +156,9 @@ const pageSize = 4096 // x86-64
 
 // parseMemory reads a size as docker does ("256m" is 256 MiB), in whole pages.
 func parseMemory(s string) (int64, error) {
-	n, err := units.RAMInBytes(s)
-	if err != nil || n < pageSize {
-		return 0, fmt.Errorf("bad size %q: want a number with a unit, such as 256m or 2g", s)
+	n, err := parseRAM(s, "256m or 2g")
+	if err != nil {
+		return 0, err
 	}
 	var host unix.Sysinfo_t
 	if err := unix.Sysinfo(&host); err != nil {
@@ -168,6 +168,15 @@ func parseMemory(s string) (int64, error) {
 		return 0, fmt.Errorf("%s is more than this host's memory: want at most %dm", s, total>>20)
 	}
 	return (n + pageSize - 1) &^ (pageSize - 1), nil
+}
+
+// parseRAM reads a size of memory, of a page at least.
+func parseRAM(s, examples string) (int64, error) {
+	n, err := units.RAMInBytes(s)
+	if err != nil || n < pageSize {
+		return 0, fmt.Errorf("bad size %q: want a number with a unit, such as %s", s, examples)
+	}
+	return n, nil
 }
 
 // parseKernel finds a kernel file; what is in it is for the VMM to see.

@@ -12,9 +12,6 @@ import (
 // Size is how many bytes of guest-physical address space the chip takes.
 const Size = 0x20
 
-// MaxPins is how many lines its registers can name (3.1, I/O register select).
-const MaxPins = (0x100 - regTable) / 2
-
 // Memory-mapped registers by offset (3.1), both of 32 bits.
 const (
 	regSelect = 0x00
@@ -72,8 +69,8 @@ type pin struct {
 	pending bool // it rose while it was masked
 }
 
-// New returns a chip of so many pins, at most MaxPins, all of them masked. It calls
-// send for each message, on the goroutine that raised the line or unmasked it.
+// New returns a chip of so many pins, of which its registers can name 120, all of them
+// masked. It calls send for each message, on the goroutine that raised the line or unmasked it.
 func New(pins int, send func(Message)) *IOAPIC {
 	a := &IOAPIC{send: send, pins: make([]pin, pins)}
 	for i := range a.pins {

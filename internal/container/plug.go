@@ -26,6 +26,14 @@ func (s *Store) Networks() (*network.Store, error) {
 	return network.Open(s.path(networksDir), s.bridges, s.inUse)
 }
 
+// madeNetworks are those there are; nil if none was ever made, or on an error.
+func (s *Store) madeNetworks() (*network.Store, error) {
+	if !exists(s.path(networksDir)) {
+		return nil, nil
+	}
+	return s.Networks()
+}
+
 // inUse says whether anybody works on a container, or it runs.
 func (s *Store) inUse(id string) bool {
 	dir := s.path(containersDir, id)
@@ -41,11 +49,8 @@ func (s *Store) inUse(id string) bool {
 
 // tidyNetworks takes killed containers off their networks.
 func (s *Store) tidyNetworks() error {
-	if !exists(s.path(networksDir)) {
-		return nil
-	}
-	n, err := s.Networks()
-	if err != nil {
+	n, err := s.madeNetworks()
+	if n == nil {
 		return err
 	}
 	return n.Tidy()
@@ -54,10 +59,7 @@ func (s *Store) tidyNetworks() error {
 // leave takes a container off its network, if a killed mvm-vmm left it there. What that
 // fails at, the next command does.
 func (s *Store) leave(id string) {
-	if !exists(s.path(networksDir)) {
-		return
-	}
-	if n, err := s.Networks(); err == nil {
+	if n, _ := s.madeNetworks(); n != nil {
 		_ = n.Leave(id)
 	}
 }

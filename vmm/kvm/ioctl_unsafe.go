@@ -41,7 +41,8 @@ func callPtr[T any](f *os.File, req uintptr, p *T) error {
 }
 
 // callPtrHolding is callPtr for a goroutine that keeps its P meanwhile: for a call
-// that does not sleep.
+// that does not sleep. The two are not one with the system call as a parameter: rule 4
+// holds for a direct call only.
 func callPtrHolding[T any](f *os.File, req uintptr, p *T) error {
 	_, _, errno := unix.RawSyscall(unix.SYS_IOCTL, f.Fd(), req, uintptr(unsafe.Pointer(p)))
 	runtime.KeepAlive(f)

@@ -1,8 +1,8 @@
 package virtiotest
 
 import (
+	"context"
 	"encoding/binary"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -62,24 +62,24 @@ type Driver struct {
 	wake   []chan struct{} // one per queue: the device interrupted
 	reset  chan struct{}   // the device said that it needs a reset
 	line   chan struct{}   // the interrupt line rose
-	closed chan struct{}   // ends interrupts
+	stop   func()          // ends interrupts
 	ended  chan struct{}   // closed when interrupts has ended
 
 	count atomic.Int64
-	once  sync.Once
 	one   [8]byte // the number 1, as eventfds are written
 }
 
 // New puts dev behind a transport. The driver is closed when the test ends.
 func New(tb testing.TB, dev virtio.Device) *Driver {
 	tb.Helper()
+	ctx, stop := context.WithCancel(context.Background())
 	d := &Driver{
-		RAM:    NewRAM(ramSize),
-		tb:     tb,
-		reset:  make(chan struct{}, 1),
-		line:   make(chan struct{}, 1),
-		closed: make(chan struct{}),
-		ended:  make(chan struct{}),
+		RAM:   NewRAM(ramSize),
+		tb:    tb,
+		reset: make(chan struct{}, 1),
+		line:  make(chan struct{}, 1),
+		stop:  stop,
+		ended: make(chan struct{}),
 	}
 	t, err := mmio.New(dev, d.RAM, virtio.NewSpare(1), d.Raise)
 	if err != nil {
@@ -91,7 +91,7 @@ func New(tb testing.TB, dev virtio.Device) *Driver {
 		d.queues = append(d.queues, nil)
 		d.wake = append(d.wake, make(chan struct{}, 1))
 	}
-	go d.interrupts()
+	go d.interrupts(ctx)
 	tb.Cleanup(d.Close)
 	return d
 }
@@ -102,7 +102,7 @@ func (d *Driver) Close() {
 	if err := d.Transport.Close(); err != nil {
 		d.tb.Errorf("virtiotest: close the transport: %v", err)
 	}
-	d.once.Do(func() { close(d.closed) })
+	d.stop()
 	<-d.ended
 }
 
@@ -113,13 +113,13 @@ func (d *Driver) Raise() {
 }
 
 // interrupts is the driver's interrupt handler, until Close.
-func (d *Driver) interrupts() {
+func (d *Driver) interrupts(ctx context.Context) {
 	defer close(d.ended)
 	var reg [4]byte
 	for {
 		select {
 		case <-d.line:
-		case <-d.closed:
+		case <-ctx.Done():
 			return
 		}
 		d.Transport.Read(RegInterruptStatus, reg[:])
