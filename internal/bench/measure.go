@@ -102,6 +102,9 @@ const (
 // take takes one sample, and again where it hung, which it counts.
 func (r *report) take(f step) error {
 	for {
+		if err := touchMemory(); err != nil {
+			return err
+		}
 		ctx, cancel := context.WithTimeout(context.Background(), hung)
 		err := f(ctx, r)
 		over := ctx.Err()
