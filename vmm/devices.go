@@ -1,7 +1,6 @@
 package vmm
 
 import (
-	"crypto/rand"
 	"fmt"
 	"io"
 
@@ -84,7 +83,7 @@ func (v *VM) devices(cfg Config) ([]virtio.Device, error) {
 		}
 		devs = append(devs, d)
 	}
-	devs = append(devs, rng.New(rand.Reader, ratelimit.New(cfg.Entropy)))
+	devs = append(devs, rng.New(rng.Host{}, ratelimit.New(cfg.Entropy)))
 	if cfg.Vsock != "" {
 		d, err := vsock.New(GuestCID, cfg.Vsock)
 		if err != nil {

@@ -2,15 +2,16 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/mvm-project/mvm/devices/rng"
 	"github.com/mvm-project/mvm/guestinit/proto"
 	"github.com/mvm-project/mvm/internal/control"
 	"github.com/mvm-project/mvm/vmm"
@@ -128,7 +129,9 @@ func (s *session) start(ctx context.Context, ended <-chan error, replies chan<- 
 		}
 	}
 	seed := make([]byte, 64)
-	_, _ = rand.Read(seed) // never fails: crypto/rand
+	if _, err := io.ReadFull(rng.Host{}, seed); err != nil {
+		return fmt.Errorf("the guest's seed: %w", err)
+	}
 	answers, err := s.send(
 		proto.Request{Setup: &proto.Setup{Seed: seed, Time: time.Now().UnixNano(), Interface: s.spec.Interface}},
 		proto.Request{Create: &proto.Create{Container: s.spec.Container}},

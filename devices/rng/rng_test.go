@@ -2,9 +2,9 @@ package rng_test
 
 import (
 	"bytes"
-	"crypto/rand"
 	"errors"
 	"io"
+	"slices"
 	"testing"
 	"testing/iotest"
 
@@ -32,6 +32,20 @@ func (c *counter) Read(p []byte) (int, error) {
 func both(t *testing.T, f func(t *testing.T, features uint64)) {
 	t.Run("event indices", func(t *testing.T) { f(t, virtio.FeatureEventIdx) })
 	t.Run("flags", func(t *testing.T) { f(t, 0) })
+}
+
+func TestHostIsRandom(t *testing.T) {
+	seen := make(map[[8]byte]bool)
+	b := make([]byte, 4096)
+	if _, err := io.ReadFull(rng.Host{}, b); err != nil {
+		t.Fatal(err)
+	}
+	for c := range slices.Chunk(b, 8) {
+		seen[[8]byte(c)] = true
+	}
+	if len(seen) != len(b)/8 {
+		t.Errorf("%d of %d words are alike", len(b)/8-len(seen), len(b)/8)
+	}
 }
 
 func TestFillsBuffersInOrder(t *testing.T) {
@@ -102,7 +116,7 @@ type failing struct{}
 func (failing) Read([]byte) (int, error) { return 0, errors.New("no entropy") }
 
 func TestRestart(t *testing.T) {
-	d := virtiotest.New(t, rng.New(rand.Reader, nil))
+	d := virtiotest.New(t, rng.New(rng.Host{}, nil))
 	for range 20 {
 		d.Start(virtio.FeatureEventIdx)
 		if n := d.Queue(0).Do(d.Room(16)); n != 16 {
@@ -112,7 +126,7 @@ func TestRestart(t *testing.T) {
 }
 
 func TestRequestAllocatesNothing(t *testing.T) {
-	d := virtiotest.New(t, rng.New(rand.Reader, nil))
+	d := virtiotest.New(t, rng.New(rng.Host{}, nil))
 	d.Start(virtio.FeatureEventIdx)
 	q, room := d.Queue(0), d.Room(64)
 	if n := testing.AllocsPerRun(100, func() { q.Do(room) }); n != 0 {

@@ -1,10 +1,9 @@
 package container
 
 import (
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"time"
@@ -118,9 +117,7 @@ func (s *Store) reserveFor(id string, o *Options) error {
 // makeDir makes a container's folder and takes its lock.
 func (s *Store) makeDir() (id string, lock *os.File, err error) {
 	for {
-		var b [idBytes]byte
-		_, _ = rand.Read(b[:]) // never fails: crypto/rand
-		id = hex.EncodeToString(b[:])
+		id = fmt.Sprintf("%0*x", 2*idBytes, rand.Uint64()>>(64-8*idBytes))
 		dir := s.path(containersDir, id)
 		if err := os.Mkdir(dir, 0o700); errors.Is(err, os.ErrExist) {
 			continue

@@ -14,11 +14,11 @@
 package network
 
 import (
-	"crypto/rand"
-	"crypto/sha256"
-	"encoding/hex"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/fnv"
+	"math/rand/v2"
 	"net/netip"
 	"slices"
 	"time"
@@ -77,8 +77,9 @@ func (n Network) Gateway6() netip.Addr { return n.addr6(n.Gateway) }
 
 // MAC is the bridge's Ethernet address: the same whatever comes and goes.
 func (n Network) MAC() hostnet.MAC {
-	sum := sha256.Sum256([]byte(n.Bridge + "\x00" + n.Created.String()))
-	return hostnet.MACOf([6]byte(sum[:6]))
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(n.Bridge + "\x00" + n.Created.String())) // never fails: hash.Hash
+	return hostnet.MACOf([6]byte(h.Sum(nil)))
 }
 
 // addr6 is the IPv6 address of who has an IPv4 address: it ends with that.
@@ -138,16 +139,14 @@ func last(p netip.Prefix) netip.Addr {
 
 // uniqueLocal makes an IPv6 subnet that is nobody else's (RFC 4193, 3.2.2).
 func uniqueLocal() netip.Prefix {
-	b := [16]byte{0xfd}
-	_, _ = rand.Read(b[1:6]) // never fails: crypto/rand
+	var b [16]byte
+	binary.BigEndian.PutUint64(b[:], 0xfd<<56|rand.Uint64()>>24<<16)
 	return netip.PrefixFrom(netip.AddrFrom16(b), 64)
 }
 
 // randomBridge is a name for a bridge.
 func randomBridge() string {
-	var b [4]byte
-	_, _ = rand.Read(b[:]) // never fails: crypto/rand
-	return "mvm-" + hex.EncodeToString(b[:])
+	return fmt.Sprintf("mvm-%08x", rand.Uint32())
 }
 
 // Errors that are in those of methods.
