@@ -1,6 +1,7 @@
 package net
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"syscall"
@@ -57,7 +58,10 @@ func MakeTAP(name string) (*os.File, error) { return openTAP(name, unix.IFF_TUN_
 
 func openTAP(name string, flags uint16) (*os.File, error) {
 	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
-	if err != nil {
+	switch {
+	case errors.Is(err, unix.EACCES):
+		return nil, fmt.Errorf("open /dev/net/tun for TAP device %s: %w: run mvm as root, or use --network user", name, err)
+	case err != nil:
 		return nil, fmt.Errorf("open /dev/net/tun for TAP device %s (modprobe tun): %w", name, err)
 	}
 	if err := attach(fd, name, flags); err != nil {
