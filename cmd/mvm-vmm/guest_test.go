@@ -134,7 +134,7 @@ func TestDistrust(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, guest := begin(t)
-			s.add(firstProcess, s.out.streams(s.spec.Process, &s.open))
+			s.add(firstProcess, s.out.streams(s.spec.Process, &s.open, nil))
 			test.say(guest, s)
 			if err := <-s.fail; !strings.Contains(err.Error(), test.want) {
 				t.Errorf("distrusted for %q, not for %q", err, test.want)

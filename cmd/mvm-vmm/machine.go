@@ -16,6 +16,7 @@ import (
 	"github.com/mvm-project/mvm/internal/container"
 	"github.com/mvm-project/mvm/internal/control"
 	"github.com/mvm-project/mvm/internal/logfile"
+	"github.com/mvm-project/mvm/ratelimit"
 	"github.com/mvm-project/mvm/vmm"
 )
 
@@ -63,6 +64,7 @@ func newMachine(conn *control.Conn, st control.Start) (*machine, error) {
 	v.helpers = inheritHelpers(st.Spec)
 	var err error
 	if st.Spec.Log != nil {
+		v.out.limiter = ratelimit.New(ratelimit.Limits{Bytes: st.Spec.Log.Rate})
 		v.out.log, err = logfile.Create(container.LogFile, *st.Spec.Log)
 	}
 	return v, err

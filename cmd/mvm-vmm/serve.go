@@ -188,14 +188,14 @@ func (v *machine) isDetached() bool {
 	return v.detached
 }
 
-// measure tells what has passed the devices' limits.
+// measure tells what has passed the container's limits.
 func (v *machine) measure(conn *control.Conn) {
 	s, err := v.running()
 	if err != nil {
 		done(conn, err)
 		return
 	}
-	traffic := s.vm.Traffic()
+	traffic := control.Traffic{Traffic: s.vm.Traffic(), Log: v.out.limiter.Stats()}
 	_ = conn.Send(control.Message{Traffic: &traffic}) // who asked may be gone
 }
 

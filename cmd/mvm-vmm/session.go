@@ -75,7 +75,10 @@ func (s *session) settle() {
 // has been written. It ends early when ctx does, or when ended yields the end of
 // the VM; onStart is called when the process runs.
 func (s *session) converse(ctx context.Context, ended <-chan error, onStart func(proto.Spawned)) (control.Exit, error) {
-	p := s.add(firstProcess, s.out.streams(s.spec.Process, &s.open))
+	over := make(chan struct{})
+	end := sync.OnceFunc(func() { close(over) })
+	defer end()
+	p := s.add(firstProcess, s.out.streams(s.spec.Process, &s.open, over))
 	spawn := make(chan proto.Reply, 3)
 	if err := s.start(ctx, ended, spawn); err != nil {
 		return control.Exit{}, err
@@ -93,6 +96,7 @@ func (s *session) converse(ctx context.Context, ended <-chan error, onStart func
 				exited = p.exited
 			}
 		case e := <-exited:
+			end()
 			if e.Error != "" {
 				return control.Exit{}, errors.New(e.Error)
 			}

@@ -11,15 +11,17 @@ import (
 
 	"github.com/mvm-project/mvm/guestinit/proto"
 	"github.com/mvm-project/mvm/internal/logfile"
+	"github.com/mvm-project/mvm/ratelimit"
 )
 
 // outlet is where the streams of the container's first process go: to mvm-vmm's
 // own stdout and stderr if those are the user's, to the log, and to the clients
 // that have attached. It outlives a restart of the process.
 type outlet struct {
-	direct bool            // mvm-vmm's own three are the user's
-	log    *logfile.Writer // nil: none
-	once   bool            // the end of a client's stdin is the process's; not with a terminal
+	direct  bool               // mvm-vmm's own three are the user's
+	log     *logfile.Writer    // nil: none
+	limiter *ratelimit.Limiter // of what goes to the log
+	once    bool               // the end of a client's stdin is the process's; not with a terminal
 
 	mu      sync.Mutex
 	clients map[*client]bool
@@ -42,26 +44,27 @@ func newOutlet(direct bool) *outlet {
 }
 
 // streams is what is to be done with the streams of process p; open counts those
-// of its output, each until its end.
-func (o *outlet) streams(p proto.Process, open *sync.WaitGroup) map[string]func(net.Conn) {
+// of its output, each until its end. When over is closed, the process has ended:
+// what is left of its output is not held back.
+func (o *outlet) streams(p proto.Process, open *sync.WaitGroup, over <-chan struct{}) map[string]func(net.Conn) {
 	m := map[string]func(net.Conn){}
 	if p.TTY != nil {
 		open.Add(1)
 		m[proto.TTY] = func(c net.Conn) {
 			o.setStdin(c)
 			defer open.Done()
-			o.output(c, proto.Stdout, logfile.Stdout, nil)
+			o.output(c, proto.Stdout, logfile.Stdout, nil, over)
 		}
 		return m
 	}
 	open.Add(2)
 	m[proto.Stdout] = func(c net.Conn) {
 		defer open.Done()
-		o.output(c, proto.Stdout, logfile.Stdout, o.own(os.Stdout))
+		o.output(c, proto.Stdout, logfile.Stdout, o.own(os.Stdout), over)
 	}
 	m[proto.Stderr] = func(c net.Conn) {
 		defer open.Done()
-		o.output(c, proto.Stderr, logfile.Stderr, o.own(os.Stderr))
+		o.output(c, proto.Stderr, logfile.Stderr, o.own(os.Stderr), over)
 	}
 	if p.Stdin {
 		m[proto.Stdin] = o.input
@@ -81,7 +84,7 @@ const outputBuffer = 64 << 10
 
 // output carries a stream to its end. When the user's reader has gone, the
 // guest's end is closed, which the process sees as a closed pipe.
-func (o *outlet) output(c net.Conn, name string, stream logfile.Stream, own *os.File) {
+func (o *outlet) output(c net.Conn, name string, stream logfile.Stream, own *os.File, over <-chan struct{}) {
 	defer c.Close()
 	if own != nil && o.log == nil && o.alone() {
 		_, _ = io.Copy(own, c)
@@ -96,7 +99,8 @@ func (o *outlet) output(c net.Conn, name string, stream logfile.Stream, own *os.
 			}
 		}
 		if n > 0 {
-			o.spread(name, stream, buf[:n])
+			o.keep(stream, buf[:n], over)
+			o.spread(name, buf[:n])
 		}
 		if err != nil {
 			return
@@ -116,11 +120,17 @@ func (o *outlet) alone() bool {
 // socket's buffer full, before it is cut off: others wait for it that long.
 const patience = 10 * time.Second
 
-// spread gives p to the log and to the clients. One that is gone is dropped.
-func (o *outlet) spread(name string, stream logfile.Stream, p []byte) {
+// keep gives p to the log, as fast as the log's limit allows: until then nothing
+// more is read, and the process waits with its output.
+func (o *outlet) keep(stream logfile.Stream, p []byte, over <-chan struct{}) {
 	if o.log != nil {
+		o.limiter.Wait(uint64(len(p)), over)
 		o.log.Write(stream, p)
 	}
+}
+
+// spread gives p to the clients. One that is gone is dropped.
+func (o *outlet) spread(name string, p []byte) {
 	o.mu.Lock()
 	var clients []*client
 	for c := range o.clients {

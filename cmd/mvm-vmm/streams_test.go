@@ -5,10 +5,15 @@ import (
 	"io"
 	"net"
 	"os"
+	"path/filepath"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/mvm-project/mvm/guestinit/proto"
 	"github.com/mvm-project/mvm/internal/control"
+	"github.com/mvm-project/mvm/internal/logfile"
+	"github.com/mvm-project/mvm/ratelimit"
 )
 
 // connOf is the far end of a stream.
@@ -103,4 +108,33 @@ func TestAttachedAtMost(t *testing.T) {
 	if err := o.add(&client{}); err == nil {
 		t.Error("one more than may be")
 	}
+}
+
+// A log's limit holds output back without losing any, and lets go when the process
+// has ended.
+func TestLogIsLimited(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := newOutlet(false)
+		var err error
+		if o.log, err = logfile.Create(filepath.Join(t.TempDir(), "log"), logfile.DefaultLimits()); err != nil {
+			t.Fatal(err)
+		}
+		defer o.log.Close()
+		o.limiter = ratelimit.New(ratelimit.Limits{Bytes: &ratelimit.Bucket{Size: 1000, Refill: time.Second}})
+		over := make(chan struct{})
+		began := time.Now()
+		for range 3 { // the first is what the bucket holds
+			o.keep(logfile.Stdout, make([]byte, 1000), over)
+		}
+		if took := time.Since(began); took != 2*time.Second {
+			t.Errorf("3000 bytes at 1000 a second took %v, want 2 s", took)
+		}
+		time.AfterFunc(time.Second/2, func() { close(over) })
+		for range 100 {
+			o.keep(logfile.Stdout, make([]byte, 1000), over)
+		}
+		if took := time.Since(began); took != 5*time.Second/2 {
+			t.Errorf("what was left at the end was there after %v, want 2.5 s", took)
+		}
+	})
 }

@@ -188,7 +188,7 @@ func newInspected(c container.Container) inspected {
 	if limit := c.Spec.Container.Limits.Memory; limit > 0 {
 		h.Memory = limit
 	}
-	h.Rates = newRateViews(c.Spec.VM)
+	h.Rates = newRateViews(c.Spec)
 	h.NanoCPUs = int64(c.Spec.VM.VCPUs) * 1e9
 	if bound := c.Spec.Container.Limits.CPUMicros; bound > 0 {
 		h.NanoCPUs = bound * 1e3

@@ -14,6 +14,7 @@ import (
 	"github.com/mvm-project/mvm/internal/container"
 	"github.com/mvm-project/mvm/internal/control"
 	"github.com/mvm-project/mvm/internal/logfile"
+	"github.com/mvm-project/mvm/ratelimit"
 )
 
 // lifeFlags are run's and create's that are about a container's life, as they
@@ -33,7 +34,7 @@ func (f *lifeFlags) register(fs *pflag.FlagSet) {
 	fs.StringArrayVarP(&f.labels, "label", "l", nil, "give it a `LABEL`: NAME[=VALUE]")
 	fs.StringVar(&f.cidFile, "cidfile", "", "write its ID to this `FILE`, which must not be there yet")
 	fs.StringVar(&f.driver, "log-driver", "local", "where its output is kept: `local` or none")
-	fs.StringArrayVar(&f.logOpts, "log-opt", nil, "bound its log: max-size=`SIZE` of a file (default 10m), max-file=NUMBER of files (default 3)")
+	fs.StringArrayVar(&f.logOpts, "log-opt", nil, "bound its log: max-size=`SIZE` of a file (default 10m), max-file=NUMBER of files (default 3), max-rate=RATE[:BURST] a second (default 32m:256m)")
 }
 
 // parse checks the flags and adds them to what describes a container.
@@ -125,8 +126,12 @@ func parseLog(driver string, opts []string) (*logfile.Limits, error) {
 			if err == nil && (l.MaxFiles < 1 || l.MaxFiles > logfile.MostFiles) {
 				err = fmt.Errorf("want 1 to %d files", logfile.MostFiles)
 			}
+		case "max-rate":
+			var b ratelimit.Bucket
+			b, err = parseRate(value)
+			l.Rate = &b
 		default:
-			err = errors.New("want max-size or max-file")
+			err = errors.New("want max-size, max-file or max-rate")
 		}
 		if err != nil {
 			return nil, fmt.Errorf("--log-opt %s: %w", opt, err)

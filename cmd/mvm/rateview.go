@@ -5,8 +5,8 @@ import (
 	"math/bits"
 	"time"
 
+	"github.com/mvm-project/mvm/internal/control"
 	"github.com/mvm-project/mvm/ratelimit"
-	"github.com/mvm-project/mvm/vmm"
 )
 
 // rateView is a limit as inspect shows it, in a second; nil: there is none.
@@ -14,13 +14,17 @@ type rateView struct {
 	Rate, Burst uint64
 }
 
-// rateViews are all limits of a container's devices.
+// rateViews are all limits of a container.
 type rateViews struct {
-	DiskIOps, DiskBps, NetRxPps, NetRxBps, NetTxPps, NetTxBps *rateView `json:",omitempty"`
+	DiskIOps, DiskBps, NetRxPps, NetRxBps, NetTxPps, NetTxBps, LogBps *rateView `json:",omitempty"`
 }
 
-func newRateViews(c vmm.Config) rateViews {
+func newRateViews(s control.Spec) rateViews {
 	var v rateViews
+	if s.Log != nil {
+		v.LogBps = newRateView(s.Log.Rate)
+	}
+	c := s.VM
 	if len(c.Disks) > 0 {
 		v.DiskIOps, v.DiskBps = newRateView(c.Disks[0].Limits.Ops), newRateView(c.Disks[0].Limits.Bytes)
 	}
@@ -48,10 +52,10 @@ func newRateView(b *ratelimit.Bucket) *rateView {
 	return &rateView{rate, b.Burst}
 }
 
-// trafficView is what has passed the limits of a running container's devices, and
-// for how long they held it back.
+// trafficView is what has passed the limits of a running container, and for how
+// long they held it back.
 type trafficView struct {
-	Disk, NetRx, NetTx passedView
+	Disk, NetRx, NetTx, Log passedView
 }
 
 type passedView struct {
@@ -59,11 +63,11 @@ type passedView struct {
 	Throttled  string // as "1.5s"
 }
 
-func newTrafficView(t vmm.Traffic) *trafficView {
+func newTrafficView(t control.Traffic) *trafficView {
 	view := func(s ratelimit.Stats) passedView {
 		return passedView{s.Ops, s.Bytes, throttledText(s.Throttled)}
 	}
-	return &trafficView{view(t.Disk), view(t.RX), view(t.TX)}
+	return &trafficView{view(t.Disk), view(t.RX), view(t.TX), view(t.Log)}
 }
 
 func throttledText(d time.Duration) string { return d.Round(time.Millisecond).String() }

@@ -13,7 +13,7 @@ import (
 
 	"github.com/mvm-project/mvm/guestinit/proto"
 	"github.com/mvm-project/mvm/internal/container"
-	"github.com/mvm-project/mvm/vmm"
+	"github.com/mvm-project/mvm/internal/control"
 )
 
 // statsPeriod is between two samples, of which CPU use is the difference.
@@ -72,7 +72,7 @@ type statsRow struct {
 	BlockRead, BlockWritten int64
 	PIDs                    int64
 
-	ThrottledDisk, ThrottledReceive, ThrottledSend time.Duration
+	ThrottledDisk, ThrottledReceive, ThrottledSend, ThrottledLog time.Duration
 }
 
 func (f *statsFlags) print(w io.Writer, rows []statsRow) error {
@@ -88,7 +88,7 @@ func (f *statsFlags) print(w io.Writer, rows []statsRow) error {
 	for _, r := range rows {
 		cells = append(cells, r.cells())
 	}
-	return printTable(w, []string{"CONTAINER ID", "NAME", "CPU %", "MEM USAGE / LIMIT", "MEM %", "NET I/O", "BLOCK I/O", "PIDS", "THROTTLED DISK / RX / TX"}, cells)
+	return printTable(w, []string{"CONTAINER ID", "NAME", "CPU %", "MEM USAGE / LIMIT", "MEM %", "NET I/O", "BLOCK I/O", "PIDS", "THROTTLED DISK / RX / TX / LOG"}, cells)
 }
 
 func (r statsRow) cells() []string {
@@ -100,7 +100,7 @@ func (r statsRow) cells() []string {
 		bytesText(r.Memory) + " / " + bytesText(r.MemoryLimit), fmt.Sprintf("%.2f%%", 100*float64(r.Memory)/float64(max(1, r.MemoryLimit))),
 		bytesText(int64(r.NetReceived)) + " / " + bytesText(int64(r.NetSent)),
 		bytesText(r.BlockRead) + " / " + bytesText(r.BlockWritten), strconv.FormatInt(r.PIDs, 10),
-		throttledText(r.ThrottledDisk) + " / " + throttledText(r.ThrottledReceive) + " / " + throttledText(r.ThrottledSend),
+		throttledText(r.ThrottledDisk) + " / " + throttledText(r.ThrottledReceive) + " / " + throttledText(r.ThrottledSend) + " / " + throttledText(r.ThrottledLog),
 	}
 }
 
@@ -181,7 +181,7 @@ func newStatsRow(c *container.Container, u proto.Usage, cpu float64) statsRow {
 	return r
 }
 
-func (r *statsRow) setTraffic(t vmm.Traffic) {
+func (r *statsRow) setTraffic(t control.Traffic) {
 	r.NetReceived, r.NetSent = t.RX.Bytes, t.TX.Bytes
-	r.ThrottledDisk, r.ThrottledReceive, r.ThrottledSend = t.Disk.Throttled, t.RX.Throttled, t.TX.Throttled
+	r.ThrottledDisk, r.ThrottledReceive, r.ThrottledSend, r.ThrottledLog = t.Disk.Throttled, t.RX.Throttled, t.TX.Throttled, t.Log.Throttled
 }

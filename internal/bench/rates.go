@@ -13,8 +13,8 @@ import (
 	"time"
 
 	"github.com/mvm-project/mvm/internal/container"
+	"github.com/mvm-project/mvm/internal/control"
 	"github.com/mvm-project/mvm/ratelimit"
-	"github.com/mvm-project/mvm/vmm"
 )
 
 // rate is a limit that is set, and what passed while a container wanted more.
@@ -29,7 +29,7 @@ type demand struct {
 	flag   string
 	set    int
 	script string // in the guest; HOST has ports SINK and SOURCE, of this program
-	count  func(vmm.Traffic) uint64
+	count  func(control.Traffic) uint64
 }
 
 // demands are for rates that an emulated host can pass too.
@@ -42,12 +42,12 @@ func demands() []demand {
 	ops := func(s ratelimit.Stats) uint64 { return s.Ops }
 	bytes := func(s ratelimit.Stats) uint64 { return s.Bytes }
 	return []demand{
-		{"--disk-iops", 40, read, func(t vmm.Traffic) uint64 { return ops(t.Disk) }},
-		{"--disk-bps", 1 << 20, read, func(t vmm.Traffic) uint64 { return bytes(t.Disk) }},
-		{"--net-tx-pps", 20, send, func(t vmm.Traffic) uint64 { return ops(t.TX) }},
-		{"--net-tx-bps", 128 << 10, send, func(t vmm.Traffic) uint64 { return bytes(t.TX) }},
-		{"--net-rx-pps", 40, receive, func(t vmm.Traffic) uint64 { return ops(t.RX) }},
-		{"--net-rx-bps", 128 << 10, receive, func(t vmm.Traffic) uint64 { return bytes(t.RX) }},
+		{"--disk-iops", 40, read, func(t control.Traffic) uint64 { return ops(t.Disk) }},
+		{"--disk-bps", 1 << 20, read, func(t control.Traffic) uint64 { return bytes(t.Disk) }},
+		{"--net-tx-pps", 20, send, func(t control.Traffic) uint64 { return ops(t.TX) }},
+		{"--net-tx-bps", 128 << 10, send, func(t control.Traffic) uint64 { return bytes(t.TX) }},
+		{"--net-rx-pps", 40, receive, func(t control.Traffic) uint64 { return ops(t.RX) }},
+		{"--net-rx-bps", 128 << 10, receive, func(t control.Traffic) uint64 { return bytes(t.RX) }},
 	}
 }
 
@@ -137,7 +137,7 @@ func (o options) measureRate(d demand, disk string, ports []string) (float64, er
 }
 
 // watch measures a container from warmUp on.
-func (o options) watch(ctx context.Context, name string, count func(vmm.Traffic) uint64) (float64, error) {
+func (o options) watch(ctx context.Context, name string, count func(control.Traffic) uint64) (float64, error) {
 	s, err := container.Open(o.Root, nil) // nothing is started
 	if err != nil {
 		return 0, err
@@ -157,7 +157,7 @@ func (o options) watch(ctx context.Context, name string, count func(vmm.Traffic)
 }
 
 // look asks what has passed; it was so in the middle of the question.
-func look(ctx context.Context, c *container.Container, count func(vmm.Traffic) uint64) (uint64, time.Time, error) {
+func look(ctx context.Context, c *container.Container, count func(control.Traffic) uint64) (uint64, time.Time, error) {
 	asked := time.Now()
 	t, err := c.Traffic(ctx)
 	return count(t), asked.Add(time.Since(asked) / 2), err

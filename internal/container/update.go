@@ -121,14 +121,14 @@ func (u Update) idle(spec *control.Spec) {
 	spec.Apply(c)
 }
 
-// Traffic says what has passed the limits of a running container's devices.
-func (c *Container) Traffic(ctx context.Context) (vmm.Traffic, error) {
+// Traffic says what has passed the limits of a running container.
+func (c *Container) Traffic(ctx context.Context) (control.Traffic, error) {
 	m, err := c.say(ctx, control.Message{Measure: &control.Measure{}})
 	if err == nil && m.Traffic == nil {
 		err = fmt.Errorf("container %s: its mvm-vmm said what it should not", c.Label())
 	}
 	if err != nil {
-		return vmm.Traffic{}, err
+		return control.Traffic{}, err
 	}
 	return *m.Traffic, nil
 }

@@ -2,6 +2,7 @@ package control
 
 import (
 	"github.com/mvm-project/mvm/guestinit/proto"
+	"github.com/mvm-project/mvm/ratelimit"
 	"github.com/mvm-project/mvm/vmm"
 )
 
@@ -17,6 +18,12 @@ type Change struct {
 
 // Measure is answered with Traffic.
 type Measure struct{}
+
+// Traffic is what has passed a container's limits.
+type Traffic struct {
+	vmm.Traffic
+	Log ratelimit.Stats // its output, where that is kept
+}
 
 // Apply makes s what a container is after a change.
 func (s *Spec) Apply(c Change) {

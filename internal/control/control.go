@@ -77,7 +77,7 @@ type Message struct {
 	Hello   *Hello       `json:",omitempty"`
 	Started *Started     `json:",omitempty"`
 	Reply   *proto.Reply `json:",omitempty"`
-	Traffic *vmm.Traffic `json:",omitempty"`
+	Traffic *Traffic     `json:",omitempty"`
 	Done    *Done        `json:",omitempty"`
 	Exit    *Exit        `json:",omitempty"`
 	Failed  *Failed      `json:",omitempty"`

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"sync"
 	"time"
+
+	"github.com/mvm-project/mvm/ratelimit"
 )
 
 // Limits bound a log on disk.
@@ -17,6 +19,9 @@ type Limits struct {
 	MaxSize int64
 	// MaxFiles is how many files there are at most, the growing one included.
 	MaxFiles int
+	// Rate is how fast output may come, in bytes; nil: as fast as it likes. Writer
+	// leaves it to who reads that output, which can make the container wait.
+	Rate *ratelimit.Bucket `json:",omitempty"`
 }
 
 const (
@@ -26,8 +31,11 @@ const (
 	MostFiles = 100
 )
 
-// DefaultLimits are those of a container that asks for none.
-func DefaultLimits() Limits { return Limits{MaxSize: 10 << 20, MaxFiles: 3} }
+// DefaultLimits are those of a container that asks for none. 32 MiB a second are
+// more than people read and less than disks write; the first 256 MiB are free.
+func DefaultLimits() Limits {
+	return Limits{MaxSize: 10 << 20, MaxFiles: 3, Rate: &ratelimit.Bucket{Size: 32 << 20, Burst: 256 << 20, Refill: time.Second}}
+}
 
 // Writer appends to a log. Its methods may be called from several goroutines.
 type Writer struct {
