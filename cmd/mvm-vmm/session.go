@@ -88,7 +88,7 @@ func (s *session) converse(ctx context.Context, ended <-chan error, onStart func
 		select {
 		case r := <-spawn:
 			if r.Error != nil {
-				return control.Exit{Code: r.Error.Status(), Error: r.Error.Text}, nil //nolint:nilerr // the refusal is how the container ended
+				return control.Exit{Code: r.Error.Status(), Error: r.Error.Text}, nil // the refusal is how the container ended
 			}
 			if r.Spawned != nil {
 				onStart(*r.Spawned)

@@ -119,7 +119,7 @@ func TestLogIsLimited(t *testing.T) {
 		if o.log, err = logfile.Create(filepath.Join(t.TempDir(), "log"), logfile.DefaultLimits()); err != nil {
 			t.Fatal(err)
 		}
-		defer o.log.Close()
+		defer func() { _ = o.log.Close() }()
 		o.limiter = ratelimit.New(ratelimit.Limits{Bytes: &ratelimit.Bucket{Size: 1000, Refill: time.Second}})
 		over := make(chan struct{})
 		began := time.Now()
