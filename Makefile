@@ -91,9 +91,10 @@ fuzz:
 # KVM host. $(1) is what is measured.
 define measure
 	@$(GOBUILD) -o bin/bench ./internal/bench
+	@gcc -O2 -static -Wall -Wextra -Werror -o bin/micro internal/bench/micro/micro.c
 	@if bin/mvm doctor >/dev/null 2>&1 && ! bin/mvm doctor | grep -q kvm-pvm; then bin/bench $(BENCHFLAGS) $(1); else \
 		echo 'mvm: measuring in the virtual KVM host'; \
-		go run ./e2e/vhost/vh -f bench=bin/bench -f mvm=bin/mvm -f mvm-vmm=bin/mvm-vmm -f mvm-netd=bin/mvm-netd -f mvm-fsd=bin/mvm-fsd -p $$(command -v qemu-system-x86_64) \
+		go run ./e2e/vhost/vh -f bench=bin/bench -f mvm=bin/mvm -f mvm-vmm=bin/mvm-vmm -f mvm-netd=bin/mvm-netd -f mvm-fsd=bin/mvm-fsd -f micro=bin/micro -p $$(command -v qemu-system-x86_64) \
 			-p $$(command -v fio) -p $$(command -v iperf3) -p $$(command -v busybox) \
 			-f bios-microvm.bin=/usr/share/seabios/bios-microvm.bin -f pvh.bin=/usr/share/qemu/pvh.bin \
 			-f qboot.rom=/usr/share/qemu/qboot.rom -f linuxboot_dma.bin=/usr/share/qemu/linuxboot_dma.bin -timeout 60m './bench -qemu ./qemu-system-x86_64 $(BENCHFLAGS) $(1)'; \
@@ -101,7 +102,10 @@ define measure
 endef
 
 bench: build packages-host packages-bench
-	$(call measure,boot rates io)
+	$(call measure,boot guest rates io)
+	@if bin/mvm doctor | grep -q kvm-pvm; then \
+		echo 'mvm: measuring on this kvm-pvm host'; bin/bench $(BENCHFLAGS) -qemu '' boot guest; \
+	fi
 	@go test -run '^$$' -bench '^BenchmarkLimit$$' -benchtime 1x ./devices/blk
 
 # What a container is left with beside one that hammers its disk and the network.

@@ -3,10 +3,10 @@
 // Machines are shared and noisy: only figures of one run compare, and no test
 // depends on any. docs/bench.md tells the method and keeps results.
 //
-//	bench [-rounds N] [-qemu qemu-system-x86_64] [-memory MiB] [-json] [boot] [rates] [io] [noise]
+//	bench [-rounds N] [-qemu qemu-system-x86_64] [-memory MiB] [-json] [boot] [guest] [rates] [io] [noise]
 //	bench draw <RESULTS.json >PICTURE.svg
 //
-// It expects mvm and mvm-vmm beside itself; QEMU's firmware may be there too.
+// It expects mvm, mvm-vmm and micro beside itself; QEMU's firmware may be there too.
 package main
 
 import (
@@ -15,12 +15,14 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+
+	"github.com/mvm-project/mvm/vmm/pvm"
 )
 
 func main() {
 	var o options
 	flag.IntVar(&o.Rounds, "rounds", 5, "rounds of each measurement")
-	flag.StringVar(&o.QEMU, "qemu", "qemu-system-x86_64", "the QEMU to compare with")
+	flag.StringVar(&o.QEMU, "qemu", "qemu-system-x86_64", "the QEMU to compare with; none if empty: boot and guest need none")
 	flag.IntVar(&o.Memory, "memory", 128, "guest memory in MiB, for boots")
 	asJSON := flag.Bool("json", false, "print JSON")
 	flag.Parse()
@@ -40,6 +42,8 @@ func main() {
 	self, err := os.Executable()
 	fail(err)
 	o.Bin = filepath.Dir(self)
+	o.PVM, err = pvm.Detect(os.DirFS("/sys"))
+	fail(err)
 	r, err := measure(o, flag.Args())
 	fail(err)
 	if *asJSON {

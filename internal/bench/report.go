@@ -11,7 +11,7 @@ import (
 // series are the samples of one figure, in the order they were taken.
 type series struct {
 	Name    string
-	Unit    string // "ms" or "KiB"
+	Unit    string // "ms", "us" or "KiB"
 	Samples []float64
 }
 

@@ -66,7 +66,7 @@ func (g guest) onQEMU(ctx context.Context, o options) (*exec.Cmd, error) {
 // of which marks are the last line.
 func (g guest) onVMM(ctx context.Context, o options) (*exec.Cmd, error) {
 	c := vmm.Config{
-		Kernel: g.kernel, MapKernel: true, Initrd: g.initrd, VCPUs: 1, Memory: int64(g.memory) << 20, Disks: g.disks, Args: g.words(),
+		Kernel: g.kernel, MapKernel: true, PVM: o.PVM, Initrd: g.initrd, VCPUs: 1, Memory: int64(g.memory) << 20, Disks: g.disks, Args: g.words(),
 	}
 	if g.tap != "" {
 		c.NICs = []vmm.NIC{{MAC: [6]byte{2, 0, 0, 0, 0, 2}, TAP: g.tap}}
@@ -83,15 +83,25 @@ type marks struct {
 	Run, PID1, Exit time.Duration
 }
 
-// stamp is a console that notes when something was first printed.
+// stamp is a console that notes when the line began by which guestinit says that
+// it is there: a kernel may have said something before.
 type stamp struct {
-	start time.Time
-	first time.Duration
+	start, lineStart time.Time
+	line             []byte
+	pid1             time.Duration
 }
 
 func (s *stamp) Write(p []byte) (int, error) {
-	if s.first == 0 {
-		s.first = time.Since(s.start)
+	for _, b := range p {
+		if len(s.line) == 0 {
+			s.lineStart = time.Now()
+		}
+		if s.line = append(s.line, b); b == '\n' {
+			s.line = s.line[:0]
+		}
+		if s.pid1 == 0 && string(s.line) == "guestinit" {
+			s.pid1 = s.lineStart.Sub(s.start)
+		}
 	}
 	return os.Stdout.Write(p)
 }
@@ -115,7 +125,7 @@ func runVM(config string) error {
 	if err := vm.Close(); err != nil {
 		return err
 	}
-	m.PID1, m.Exit = console.first, time.Since(console.start)
+	m.PID1, m.Exit = console.pid1, time.Since(console.start)
 	fmt.Println() // the guest's last line may not have ended
 	return json.NewEncoder(os.Stdout).Encode(m)
 }
