@@ -1,9 +1,6 @@
 package main
 
 import (
-	"errors"
-	"fmt"
-
 	"github.com/spf13/cobra"
 
 	"github.com/mvm-project/mvm/internal/container"
@@ -23,15 +20,7 @@ func (a *app) rmCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			var errs []error
-			for _, ref := range args {
-				if err := s.Remove(cmd.Context(), ref, how); err != nil {
-					errs = append(errs, err)
-					continue
-				}
-				fmt.Fprintln(cmd.OutOrStdout(), ref)
-			}
-			return errors.Join(errs...)
+			return removeEach(cmd.OutOrStdout(), args, func(ref string) error { return s.Remove(cmd.Context(), ref, how) })
 		}),
 	}
 	cmd.Flags().BoolVarP(&how.Force, "force", "f", false, "kill those that run")
