@@ -9,10 +9,8 @@ import (
 	ll "github.com/landlock-lsm/go-landlock/landlock/syscall"
 	"golang.org/x/sys/unix"
 	"kernel.org/pub/linux/libs/security/libcap/cap"
-	"kernel.org/pub/linux/libs/security/libcap/psx"
 
 	"github.com/mvm-project/mvm/internal/ninep"
-	"github.com/mvm-project/mvm/internal/seccomp"
 )
 
 // confine gives up all but the folders: other files, other processes, the network,
@@ -25,20 +23,7 @@ func confine(shares []ninep.Share) error {
 	if err := restrict(shares); err != nil {
 		return err
 	}
-	if _, _, errno := psx.Syscall6(unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0, 0); errno != 0 {
-		return fmt.Errorf("give up new privileges: %w", errno)
-	}
 	return dropRights()
-}
-
-// rules are the system calls of packages ninep, and net for the guest's connections,
-// of which the socket is there.
-func rules() seccomp.Rules {
-	return seccomp.Rules{Calls: []string{
-		"accept4", "fchmod", "fchmodat", "fchownat", "fdatasync", "fstatfs", "fsync", "ftruncate", "getdents64", "getsockname",
-		"getxattr", "linkat", "listxattr", "mkdirat", "mknodat", "newfstatat", "openat", "openat2", "pread64", "pwrite64", "readlinkat",
-		"removexattr", "renameat", "renameat2", "setxattr", "symlinkat", "truncate", "unlinkat", "utimensat", "writev",
-	}}
 }
 
 // What a folder may be used for: nothing there is executed, and no device made.

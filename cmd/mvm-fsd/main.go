@@ -25,10 +25,11 @@ import (
 
 	"github.com/mvm-project/mvm/internal/hostfs"
 	"github.com/mvm-project/mvm/internal/ninep"
+	"github.com/mvm-project/mvm/internal/seccomp"
 	"github.com/mvm-project/mvm/internal/sidecar"
 )
 
-func main() { sidecar.Main("mvm-fsd", rules(), prepare) }
+func main() { sidecar.Main("mvm-fsd", seccomp.Folders(), prepare) }
 
 // prepare has the folders served, until the link ends.
 func prepare() (serve func() error, err error) {

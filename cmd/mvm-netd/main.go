@@ -21,6 +21,7 @@ import (
 
 	"github.com/mvm-project/mvm/internal/hostnet"
 	"github.com/mvm-project/mvm/internal/hostnet/usernet"
+	"github.com/mvm-project/mvm/internal/seccomp"
 	"github.com/mvm-project/mvm/internal/sidecar"
 )
 
@@ -28,7 +29,7 @@ func main() {
 	// netstack logs what a guest makes it see, to the user's terminal. Its loggers
 	// share this one from their beginning: a new one would not be theirs.
 	log.Log().Emitter = log.GoogleEmitter{Writer: &log.Writer{Next: io.Discard}}
-	sidecar.Main("mvm-netd", rules(), prepare)
+	sidecar.Main("mvm-netd", seccomp.Network(), prepare)
 }
 
 // prepare makes the network, which serves until the link ends.

@@ -62,7 +62,7 @@ func unlinked() map[string][]string {
 
 // mayUnsafe are the folders whose files named *_unsafe.go may use package unsafe.
 func mayUnsafe() []string {
-	return []string{"vmm/kvm", "vmm/memory", "devices/virtio", "guestinit/internal/launch"}
+	return []string{"vmm/kvm", "vmm/memory", "devices/virtio", "guestinit/internal/launch", "internal/seccomp"}
 }
 
 // within reports whether path is folder or lies in it.

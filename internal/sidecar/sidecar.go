@@ -12,6 +12,8 @@ import (
 	"runtime/debug"
 	"syscall"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/mvm-project/mvm/internal/seccomp"
 )
 
@@ -34,23 +36,23 @@ const StatusFailed = 125
 
 // Main is the life of the sidecar of that name. open makes it ready, with no more
 // rights than it needs; serve, which ends when the link does, has no other system
-// calls than those of the rules.
-func Main(name string, rules seccomp.Rules, open func() (serve func() error, err error)) {
+// calls than the filter leaves it.
+func Main(name string, filter []unix.SockFilter, open func() (serve func() error, err error)) {
 	debug.SetGCPercent(50) // it carries data, and keeps little
 	signal.Ignore(syscall.SIGINT, syscall.SIGHUP, syscall.SIGTERM, syscall.SIGPIPE)
-	if err := run(rules, open); err != nil {
+	if err := run(filter, open); err != nil {
 		fmt.Fprintf(os.Stderr, "%s: %v\n", name, err)
 		os.Exit(StatusFailed)
 	}
 }
 
-func run(rules seccomp.Rules, open func() (serve func() error, err error)) error {
+func run(filter []unix.SockFilter, open func() (serve func() error, err error)) error {
 	syscall.CloseOnExec(Link)
 	syscall.CloseOnExec(Ready)
 	ready := os.NewFile(Ready, "ready")
 	serve, why := open()
 	if why == nil {
-		why = rules.Apply()
+		why = seccomp.Apply(filter)
 	}
 	w := Word{}
 	if why != nil {

@@ -41,7 +41,6 @@ const (
 	nrGetSregs            = 0x83
 	nrSetSregs            = 0x84
 	nrTranslate           = 0x85
-	nrSetMSRs             = 0x89
 	nrSetCPUID2           = 0x90
 	nrGetVCPUEvents       = 0x9f
 	nrSetVCPUEvents       = 0xa0

@@ -70,22 +70,6 @@ func (c *VCPU) SetCPUID(entries []gokvm.CPUIDEntry2) error {
 	return wrap("KVM_SET_CPUID2", callPtr(c.f, gokvm.IIOW(nrSetCPUID2, 8), &a))
 }
 
-// msrs is struct kvm_msrs with room for one.
-type msrs struct {
-	n, _     uint32
-	index, _ uint32
-	value    uint64
-}
-
-// SetMSR sets one model-specific register.
-func (c *VCPU) SetMSR(index uint32, value uint64) error {
-	m := msrs{n: 1, index: index, value: value}
-	if err := callPtr(c.f, gokvm.IIOW(nrSetMSRs, 8), &m); err != nil {
-		return fmt.Errorf("KVM_SET_MSRS %#x: %w", index, err)
-	}
-	return nil
-}
-
 // TSCKHz is the frequency of the guest's time-stamp counter in kHz.
 func (c *VCPU) TSCKHz() (int, error) {
 	v, err := call(c.f, gokvm.IIO(nrGetTSCKHz), 0)
