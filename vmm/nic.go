@@ -2,7 +2,6 @@ package vmm
 
 import (
 	"fmt"
-	"net"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -42,7 +41,7 @@ func (v *VM) nic(n NIC) (virtio.Device, error) {
 func (n NIC) open() (*nic.Link, error) {
 	if n.TAP != "" && n.FD == 0 {
 		// A new one would lead nowhere.
-		if _, err := net.InterfaceByName(n.TAP); err != nil {
+		if !nic.Exists(n.TAP) {
 			return nil, fmt.Errorf("this host has no TAP device %s: make it first (ip tuntap add %[1]s mode tap)", n.TAP)
 		}
 		return nic.OpenTAP(n.TAP)

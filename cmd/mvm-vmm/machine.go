@@ -4,12 +4,14 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"os"
-	"os/exec"
 	"runtime"
 	"slices"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/mvm-project/mvm/devices/legacy"
 	"github.com/mvm-project/mvm/guestinit/proto"
@@ -27,6 +29,7 @@ type machine struct {
 	conn    *control.Conn // to the command that started it
 	out     *outlet
 	helpers []*helper
+	after   net.Conn      // to the command that clears up; nil: there is nothing to
 	over    chan struct{} // closed when verdict is there
 	// verdict is Exit or Failed.
 	verdict control.Message
@@ -63,7 +66,11 @@ func newMachine(conn *control.Conn, st control.Start) (*machine, error) {
 	v.out.once = !st.Detached && st.Spec.Process.TTY == nil
 	v.helpers = inheritHelpers(st.Spec)
 	var err error
-	if st.Spec.Log != nil {
+	if st.After {
+		unix.CloseOnExec(control.AfterFD)
+		v.after, err = control.Socket(os.NewFile(control.AfterFD, "after"))
+	}
+	if err == nil && st.Spec.Log != nil {
 		v.out.limiter = ratelimit.New(ratelimit.Limits{Bytes: st.Spec.Log.Rate})
 		v.out.log, err = logfile.Create(container.LogFile, *st.Spec.Log)
 	}
@@ -212,21 +219,15 @@ func (v *machine) detach() {
 // afterPatience is how long the command after the end may take: tens of milliseconds.
 const afterPatience = 10 * time.Second
 
-// tidy runs the command that clears up what mvm made for a container that nobody
-// waits for. Where it fails, the next mvm command does the same.
+// tidy tells the command that waits for it to clear up what mvm made for a container
+// that nobody waits for. Where it fails, the next mvm command does the same.
 func (v *machine) tidy() {
-	v.mu.Lock()
-	after := v.start.After
-	alone := v.detached
-	v.mu.Unlock()
-	if len(after) == 0 || !alone {
+	if v.after == nil || !v.isDetached() {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), afterPatience)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, after[0], after[1:]...)
-	cmd.Dir, cmd.Env = "/", []string{}
-	_ = cmd.Run()
+	_ = v.after.SetDeadline(time.Now().Add(afterPatience)) // it is a socket
+	_, _ = v.after.Write([]byte("\n"))
+	_, _ = io.Copy(io.Discard, v.after) // until its end
 }
 
 // note writes down what became of the container: one thing at a time.

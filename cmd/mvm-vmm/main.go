@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/mvm-project/mvm/internal/control"
+	"github.com/mvm-project/mvm/internal/seccomp"
 	"github.com/mvm-project/mvm/vmm/memory"
 )
 
@@ -65,6 +66,9 @@ func serve() error {
 		}
 	}
 	go v.follow() // ends when the connection does
+	if err := seccomp.Apply(seccomp.VMM()); err != nil {
+		return conn.Send(failed(err))
+	}
 	v.supervise()
 	_ = conn.Send(v.verdict) // a command that has gone does not listen
 	v.farewell()

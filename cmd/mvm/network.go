@@ -298,7 +298,7 @@ func pruneNetworks(cmd *cobra.Command, s *container.Store, views []networkView) 
 	return errors.Join(errs...)
 }
 
-// networkLeaveCommand is mvm-vmm's, for a container that has just ended.
+// networkLeaveCommand is for a container that has just ended: mvm-vmm has it run.
 func (a *app) networkLeaveCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:    "leave ID",

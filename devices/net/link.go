@@ -52,6 +52,21 @@ func OpenTAP(name string) (*Link, error) {
 	return l, err
 }
 
+// Exists says whether the host has a network interface of that name. Unlike package
+// net's question, which is netlink's, this one takes a socket of any kind.
+func Exists(name string) bool {
+	ifr, err := unix.NewIfreq(name)
+	if err != nil {
+		return false
+	}
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return false
+	}
+	defer func() { _ = unix.Close(fd) }()
+	return unix.IoctlIfreq(fd, unix.SIOCGIFINDEX, ifr) == nil
+}
+
 // MakeTAP makes a TAP device, which goes when every copy of the file is closed. It
 // fails if there is one of that name.
 func MakeTAP(name string) (*os.File, error) { return openTAP(name, unix.IFF_TUN_EXCL) }

@@ -30,11 +30,11 @@ const linkBuffer = 1 << 20
 
 // startHelpers starts what the container needs beside its mvm-vmm. Each runs until
 // every copy of its link's other end is closed. Those ends are mvm-vmm's, with what
-// the helpers say: they are its file descriptors from control.LinkFD on, nil where
-// there is none. A helper holds the container's lock too, so that what it has of the
-// host's is free again when that is.
+// the helpers say, and that of the command which clears up: they are its file
+// descriptors from control.LinkFD on, nil where there is none. A helper holds the
+// container's lock too, so that what it has of the host's is free again when that is.
 func startHelpers(p *plug, mounts []Mount, dir string, lock *os.File, stdio IO) (helpers []*exec.Cmd, ends []*os.File, err error) {
-	ends = make([]*os.File, 4)
+	ends = make([]*os.File, 5)
 	folders, err := foldersHelper(mounts, dir)
 	if err != nil { // the user's mistake: before anything runs
 		return nil, ends, err
@@ -52,7 +52,37 @@ func startHelpers(p *plug, mounts []Mount, dir string, lock *os.File, stdio IO) 
 		}
 		closeFiles(h.own) // it has copies
 	}
+	if err == nil && p != nil && len(p.after) > 0 {
+		var cmd *exec.Cmd
+		cmd, ends[4], err = startLeaver(p.after, lock)
+		helpers = append(helpers, cmd)
+	}
 	return helpers, ends, err
+}
+
+// startLeaver starts what takes a container off its network when mvm-vmm says so: a
+// shell that waits, which has a tenth of the memory that mvm would have meanwhile.
+func startLeaver(args []string, lock *os.File) (cmd *exec.Cmd, near *os.File, err error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, nil, fmt.Errorf("find this program: %w", err)
+	}
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, os.NewSyscallError("socketpair", err)
+	}
+	near, far := os.NewFile(uintptr(fds[0]), "after"), os.NewFile(uintptr(fds[1]), "after")
+	defer func() { _ = far.Close() }()
+	cmd = exec.Command("/bin/sh", slices.Concat([]string{"-c", `read -r now && exec "$@"`, "sh", self}, args)...)
+	cmd.Dir = "/"
+	cmd.Env = []string{}
+	cmd.Stdin = far
+	cmd.ExtraFiles = []*os.File{lock}
+	cmd.SysProcAttr = apart(IO{})
+	if err := cmd.Start(); err != nil {
+		return nil, near, fmt.Errorf("start a shell, to take the container off its network later: %w", err)
+	}
+	return cmd, near, nil
 }
 
 // helper is a program that is to work beside mvm-vmm.

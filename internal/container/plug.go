@@ -72,6 +72,7 @@ type plug struct {
 	near, far *os.File
 	networks  *network.Store // that has a lease for it; nil: none has
 	id        string
+	after     []string // mvm's arguments to take it off its network; none: mvm waits itself
 }
 
 // plug connects a container on the host.
@@ -121,7 +122,7 @@ func (s *Store) join(p *plug, name string) (err error) {
 
 // spec is what mvm-vmm is told of a container that is plugged in.
 func (p *plug) spec(s control.Spec) control.Spec {
-	if p == nil || p.networks == nil {
+	if !p.joined() {
 		return s
 	}
 	s.Interface = p.network.Interface()
@@ -129,22 +130,13 @@ func (p *plug) spec(s control.Spec) control.Spec {
 	return s
 }
 
-// after is what mvm-vmm runs when a container has ended that nobody waits for.
-func (p *plug) after(root string) ([]string, error) {
-	if p == nil || p.networks == nil {
-		return nil, nil
-	}
-	self, err := os.Executable()
-	if err != nil {
-		return nil, fmt.Errorf("find this program: %w", err)
-	}
-	return []string{self, "--root", root, "network", "leave", p.id}, nil
-}
+// joined says whether a network has a lease for it.
+func (p *plug) joined() bool { return p != nil && p.networks != nil }
 
 // leave takes the container off its network. What that fails at, the next command
 // does.
 func (p *plug) leave() {
-	if p != nil && p.networks != nil {
+	if p.joined() {
 		_ = p.networks.Leave(p.id)
 	}
 }

@@ -126,10 +126,9 @@ func (s *Store) begin(ctx context.Context, program string, c *Container, lock *o
 		return nil, err
 	}
 	st.Spec = p.spec(c.Spec)
-	if st.After, err = p.after(s.root); err != nil {
-		p.close()
-		p.leave()
-		return nil, err
+	if p.joined() {
+		st.After = true
+		p.after = []string{"--root", s.root, "network", "leave", c.ID}
 	}
 	m, err := launch(program, c.dir, c.ID, lock, IO{}, p, c.Mounts)
 	if err != nil {

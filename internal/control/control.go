@@ -52,6 +52,10 @@ const (
 	FoldersLinkFD = 7
 	// FoldersFD is where mvm-fsd tells what mvm-netd does by HelperFD.
 	FoldersFD = 8
+	// AfterFD is its connection to a command that waits to clear up after a container:
+	// a line tells it to, when one has ended that outlived the connection to mvm, and
+	// its end that it has. mvm-vmm itself can start no program.
+	AfterFD = 9
 	// File is the socket in the container's folder.
 	File = "control"
 	// Version is the protocol's: an mvm-vmm may be older than the mvm that asks.
@@ -97,9 +101,8 @@ type Start struct {
 	// Attach sends the process's streams with Started. Otherwise they are
 	// mvm-vmm's own stdin, stdout and stderr.
 	Attach bool `json:",omitempty"`
-	// After is a command with its arguments that mvm-vmm runs, as whom it is itself,
-	// when a container has ended that outlived the connection; none: it runs none.
-	After []string `json:",omitempty"`
+	// After says that mvm-vmm has AfterFD.
+	After bool `json:",omitempty"`
 	// Visit boots the container's microVM for something else than its life: nothing
 	// of it is noted, and it ends with the connection.
 	Visit bool `json:",omitempty"`
