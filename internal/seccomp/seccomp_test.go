@@ -34,15 +34,15 @@ func TestMain(m *testing.M) {
 // confined prints what it can do, and what it cannot.
 func confined(filter []unix.SockFilter) {
 	busy := make(chan struct{})
-	started := make(chan int)
+	started := make(chan bool)
 	go func() { // a thread that there is before the filter; ends with busy
 		runtime.LockOSThread()
-		started <- unix.Gettid()
+		started <- true
 		<-busy
 		report("exec of an older thread", unix.Exec("/bin/true", []string{"true"}, nil))
-		started <- 0
+		started <- true
 	}()
-	other := <-started
+	<-started
 	if err := Apply(filter); err != nil {
 		panic(err)
 	}
@@ -63,8 +63,8 @@ func confined(filter []unix.SockFilter) {
 		"mount":           func() error { return unix.Mount("none", "/tmp", "tmpfs", 0, "") },
 		"unshare":         func() error { return unix.Unshare(unix.CLONE_NEWUSER) },
 		"kill":            func() error { return unix.Kill(me, 0) },
-		"kill a thread":   func() error { return unix.Tgkill(me, other, unix.SIGKILL) },
-		"wake a thread":   func() error { return unix.Tgkill(me, other, unix.SIGURG) },
+		"kill a thread":   func() error { return unix.Tgkill(me, me, unix.SIGKILL) },
+		"wake a thread":   func() error { return unix.Tgkill(me, me, unix.SIGURG) },
 		"limit another":   func() error { return unix.Prlimit(os.Getppid(), unix.RLIMIT_NOFILE, nil, &unix.Rlimit{}) },
 		"memory":          func() error { return mapped(unix.PROT_READ | unix.PROT_WRITE) },
 		"program":         func() error { return mapped(unix.PROT_READ | unix.PROT_EXEC) },
