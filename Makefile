@@ -14,7 +14,7 @@ ROUNDS ?= 2000
 # virtual KVM host; and the real programs that tests talk to and that measure.
 BUILD_PACKAGES := ca-certificates gcc libc6-dev flex bison bc libelf-dev libssl-dev patch xz-utils e2fsprogs
 HOST_PACKAGES := qemu-system-x86 busybox-static kmod
-TEST_PACKAGES := erofs-utils docker-registry skopeo umoci mmdebstrap tmux zstd git sqlite3
+TEST_PACKAGES := erofs-utils docker-registry skopeo umoci mmdebstrap tmux zstd git sqlite3 postgresql-client
 BENCH_PACKAGES := fio iperf3
 
 KERNELS := kernel/assets/kvm/vmlinux kernel/assets/pvm/vmlinux

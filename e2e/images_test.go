@@ -49,7 +49,8 @@ func images(ctx context.Context, t *testing.T) string {
 	push(ctx, t, srv.Host, "programs:test", v1.Config{Env: []string{"PATH=/"}}, programsLayer(ctx, t))
 	push(ctx, t, srv.Host, "redis:test", v1.Config{Cmd: strings.Fields(redis), Env: env, Volumes: map[string]struct{}{"/var/lib/redis": {}}}, debian(ctx, t, "redis-server,redis-tools,dash,coreutils"))
 	push(ctx, t, srv.Host, "tools:test", v1.Config{Env: env}, debian(ctx, t, "git,sqlite3,dash,coreutils"))
-	return fetch(ctx, t, srv.Host, "busybox:test", "python:test", "nginx:test", "programs:test", "redis:test", "tools:test")
+	push(ctx, t, srv.Host, "postgres:test", postgresConfig(), postgresLayers(ctx, t)...)
+	return fetch(ctx, t, srv.Host, "busybox:test", "python:test", "nginx:test", "programs:test", "redis:test", "tools:test", "postgres:test")
 }
 
 // fetch pulls images with mvm and saves each as NAME.tar, under its short name.
@@ -162,7 +163,8 @@ const redis = "redis-server --bind 0.0.0.0 --protected-mode no --dir /var/lib/re
 const packages = "python3-minimal,nginx,dash,coreutils,base-passwd"
 
 // unwanted is what no image needs of its packages, and is large.
-const unwanted = "usr/share/doc usr/share/man usr/share/locale usr/share/i18n usr/share/perl usr/lib/*/perl"
+const unwanted = "usr/share/doc usr/share/man usr/share/locale usr/share/i18n usr/share/perl usr/lib/*/perl " +
+	"usr/lib/*/libLLVM* usr/lib/*/libz3* usr/lib/postgresql/*/lib/bitcode usr/lib/postgresql/*/lib/llvmjit.so"
 
 // debian is a layer with packages and the libraries they are linked to, made by
 // mmdebstrap and kept between runs.

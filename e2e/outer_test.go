@@ -99,6 +99,7 @@ func programsFor(t *testing.T, script string) []string {
 		"tmux -":         "tmux",
 		"\nexec git ":    "git",
 		"\nexec sqlite3": "sqlite3",
+		"\nexec psql ":   postgresPrograms + "/psql",
 	} {
 		if !bytes.Contains(text, []byte(call)) {
 			continue
