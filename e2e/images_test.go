@@ -28,7 +28,7 @@ import (
 )
 
 // images makes the folder of images that the suite loads: a busybox, Debians with
-// servers and tools, and the programs of programs/. Each was pushed to a real
+// servers and tools, a Go, and the programs of programs/. Each was pushed to a real
 // registry that wants a password, pulled back by mvm, and saved by it.
 func images(ctx context.Context, t *testing.T) string {
 	t.Helper()
@@ -41,8 +41,8 @@ func images(ctx context.Context, t *testing.T) string {
 			t.Error(err)
 		}
 	}()
-	base, site := debian(ctx, t, packages), siteLayer(t)
-	push(ctx, t, srv.Host, "busybox:test", v1.Config{Cmd: []string{"sh"}, Env: []string{"PATH=/bin"}}, busyboxLayer(ctx, t))
+	box, base, site := busyboxLayer(ctx, t), debian(ctx, t, packages), siteLayer(t)
+	push(ctx, t, srv.Host, "busybox:test", v1.Config{Cmd: []string{"sh"}, Env: []string{"PATH=/bin"}}, box)
 	env := []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
 	push(ctx, t, srv.Host, "python:test", v1.Config{Entrypoint: []string{"python3"}, Env: env, WorkingDir: "/srv"}, base)
 	push(ctx, t, srv.Host, "nginx:test", v1.Config{Cmd: []string{"sh", "-c", "nginx && exec python3 /srv/get.py"}, Env: env}, base, site)
@@ -50,7 +50,8 @@ func images(ctx context.Context, t *testing.T) string {
 	push(ctx, t, srv.Host, "redis:test", v1.Config{Cmd: strings.Fields(redis), Env: env, Volumes: map[string]struct{}{"/var/lib/redis": {}}}, debian(ctx, t, "redis-server,redis-tools,dash,coreutils"))
 	push(ctx, t, srv.Host, "tools:test", v1.Config{Env: env}, debian(ctx, t, "git,sqlite3,dash,coreutils"))
 	push(ctx, t, srv.Host, "postgres:test", postgresConfig(), postgresLayers(ctx, t)...)
-	return fetch(ctx, t, srv.Host, "busybox:test", "python:test", "nginx:test", "programs:test", "redis:test", "tools:test", "postgres:test")
+	push(ctx, t, srv.Host, "golang:test", v1.Config{Env: []string{"PATH=/usr/local/go/bin:/bin"}}, box, golangLayer(ctx, t))
+	return fetch(ctx, t, srv.Host, "busybox:test", "python:test", "nginx:test", "programs:test", "redis:test", "tools:test", "postgres:test", "golang:test")
 }
 
 // fetch pulls images with mvm and saves each as NAME.tar, under its short name.

@@ -120,6 +120,7 @@ func suite(ctx context.Context, t *testing.T, host *vhost.Host) map[string]strin
 	files["e2e.test"] = compile(ctx, t, ".")
 	files["testdata"] = "testdata"
 	files["images"] = images(ctx, t)
+	files["gocache"] = golangCache(ctx, t)
 	files["vmlinuz-debian"] = host.Kernel()
 	files["C.utf8"] = "/usr/lib/locale/C.utf8" // for tmux
 	return files
