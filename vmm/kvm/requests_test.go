@@ -1,3 +1,7 @@
+// It reads the source, which a test that is taken to a KVM host has not.
+
+//go:build !kvm
+
 package kvm
 
 import (
