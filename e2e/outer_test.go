@@ -133,14 +133,10 @@ const kvmTag = "kvm"
 // virtual one: those in files named *_kvm_test.go, behind the tag kvm.
 func TestVirtualHostPackages(t *testing.T) {
 	ctx, host := prepare(t)
-	list := exec.CommandContext(ctx, "go", "list", "-tags", kvmTag, "-f",
+	list := goOutput(ctx, t, "list", "-tags", kvmTag, "-f",
 		`{{$p := .}}{{range .TestGoFiles}}{{$p.Dir}} {{.}}{{"\n"}}{{end}}{{range .XTestGoFiles}}{{$p.Dir}} {{.}}{{"\n"}}{{end}}`, "../...")
-	out, err := list.Output()
-	if err != nil {
-		t.Fatalf("list the packages with tests for KVM hosts: %v", err)
-	}
 	var dirs []string
-	for line := range strings.Lines(string(out)) {
+	for line := range strings.Lines(list) {
 		dir, name, _ := strings.Cut(strings.TrimSpace(line), " ")
 		if strings.HasSuffix(name, "_kvm_test.go") && !slices.Contains(dirs, dir) {
 			dirs = append(dirs, dir)

@@ -13,6 +13,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/mvm-project/mvm/kernel"
 )
 
 // options are what one run is made with.
@@ -135,12 +137,12 @@ func (r *report) take(o options, f step) error {
 // prepare runs mvm once, which writes the kernel, the initramfs and the image to
 // root, and finds the first two there.
 func (o *options) prepare(root string) error {
-	if out, err := o.mvm(context.Background(), "true").CombinedOutput(); err != nil {
+	if out, err := o.mvm(context.Background(), nil, "true").CombinedOutput(); err != nil {
 		return fmt.Errorf("mvm run u-root true: %w: %s", err, out)
 	}
-	flavour := "kvm"
+	flavour := kernel.KVM
 	if o.PVM {
-		flavour = "pvm"
+		flavour = kernel.PVM
 	}
 	for pattern, to := range map[string]*string{"kernel/*/" + flavour + "/vmlinux": &o.Kernel, "initramfs/*/initramfs.cpio": &o.Initrd} {
 		m, err := filepath.Glob(filepath.Join(root, pattern))
@@ -155,9 +157,10 @@ func (o *options) prepare(root string) error {
 	return nil
 }
 
-func (o *options) mvm(ctx context.Context, args ...string) *exec.Cmd {
-	base := []string{"run", "--rm", "--memory", fmt.Sprintf("%dm", o.Memory), "u-root"}
-	return exec.CommandContext(ctx, filepath.Join(o.Bin, "mvm"), append(base, args...)...)
+// mvm runs a command in a container of the default image, with further flags.
+func (o *options) mvm(ctx context.Context, flags []string, command ...string) *exec.Cmd {
+	args := slices.Concat([]string{"run", "--rm", "--memory", fmt.Sprintf("%dm", o.Memory)}, flags, []string{"u-root"}, command)
+	return exec.CommandContext(ctx, filepath.Join(o.Bin, "mvm"), args...)
 }
 
 // run runs cmd, and returns when its first byte of output came and when it
@@ -235,7 +238,7 @@ func (o *options) vmmBoot(ctx context.Context, r *report) error {
 
 // mvmTrue is the whole command on a cached image.
 func (o *options) mvmTrue(ctx context.Context, r *report) error {
-	_, end, err := run(o.mvm(ctx, "true"), nil)
+	_, end, err := run(o.mvm(ctx, nil, "true"), nil)
 	if err != nil {
 		return fmt.Errorf("mvm run u-root true: %w", err)
 	}
@@ -246,7 +249,7 @@ func (o *options) mvmTrue(ctx context.Context, r *report) error {
 // mvmEcho is the time to the container's first byte, and from its end (echo ends
 // with its only write) to the command's exit.
 func (o *options) mvmEcho(ctx context.Context, r *report) error {
-	first, end, err := run(o.mvm(ctx, "echo", "x"), nil)
+	first, end, err := run(o.mvm(ctx, nil, "echo", "x"), nil)
 	if err != nil {
 		return fmt.Errorf("mvm run u-root echo: %w", err)
 	}
@@ -259,8 +262,7 @@ func (o *options) mvmEcho(ctx context.Context, r *report) error {
 // before: its files are in the guest's memory.
 func (o *options) mvmExec(ctx context.Context, r *report) (err error) {
 	const name = "bench"
-	up := o.mvm(ctx, "sleep", "1000")
-	up.Args = append(up.Args[:2:2], append([]string{"-d", "--name", name}, up.Args[2:]...)...)
+	up := o.mvm(ctx, []string{"-d", "--name", name}, "sleep", "1000")
 	if out, err := up.CombinedOutput(); err != nil {
 		return fmt.Errorf("mvm run -d u-root: %w: %s", err, out)
 	}
@@ -282,8 +284,7 @@ func (o *options) mvmExec(ctx context.Context, r *report) (err error) {
 
 // mvmMemory is the memory of mvm-vmm while a container runs.
 func (o *options) mvmMemory(ctx context.Context, r *report) error {
-	cmd := o.mvm(ctx, "sh", "-c", "echo x; cat")
-	cmd.Args = append(cmd.Args[:2:2], append([]string{"-i"}, cmd.Args[2:]...)...)
+	cmd := o.mvm(ctx, []string{"-i"}, "sh", "-c", "echo x; cat")
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
 		return err

@@ -30,8 +30,7 @@ func (o *options) micro(ctx context.Context, r *report) error {
 	if err != nil {
 		return err
 	}
-	cmd := o.mvm(ctx, "sh", "-c", "cd /tmp; cat >micro; chmod 755 micro; ./micro")
-	cmd.Args = append(cmd.Args[:2:2], append([]string{"-i", "--tmpfs", "/tmp"}, cmd.Args[2:]...)...)
+	cmd := o.mvm(ctx, []string{"-i", "--tmpfs", "/tmp"}, "sh", "-c", "cd /tmp; cat >micro; chmod 755 micro; ./micro")
 	cmd.Stdin = bytes.NewReader(program)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()

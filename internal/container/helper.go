@@ -61,7 +61,7 @@ func startHelpers(p *plug, mounts []Mount, dir string, lock *os.File, stdio IO) 
 }
 
 // startLeaver starts what takes a container off its network when mvm-vmm says so: a
-// shell that waits, which has a tenth of the memory that mvm would have meanwhile.
+// shell that waits, and becomes mvm only then, which is larger.
 func startLeaver(args []string, lock *os.File) (cmd *exec.Cmd, near *os.File, err error) {
 	self, err := os.Executable()
 	if err != nil {
